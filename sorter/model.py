@@ -1,0 +1,229 @@
+"""The data that flows through sorter. Imports nothing of the package.
+
+One source file is a :class:`Candidate`; a worker turns it into an :class:`Instance` whose bytes are
+:class:`Staged`; the organizer gives it a place; and each candidate ends in exactly one :class:`Outcome`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+Value = str | int | float | None
+
+
+class Kind(StrEnum):
+    """What became of one source version. ``seen`` is always the sum of these."""
+
+    STORED = "stored"
+    DUPLICATE = "duplicate"
+    EQUIVALENT = "equivalent"
+    CONFLICT = "conflict"
+    REJECTED = "rejected"
+    IGNORED = "ignored"
+    DEFERRED = "deferred"
+
+
+class Reason(StrEnum):
+    """Why a source was rejected, ignored or deferred; also the name of its quarantine folder."""
+
+    # Rejected: the bytes go to quarantine.
+    NOT_DICOM = "not_dicom"
+    TRUNCATED = "truncated"
+    MALFORMED = "malformed"
+    MISSING_UID = "missing_uid"
+    INVALID_UID = "invalid_uid"
+    UNDECODABLE = "undecodable"
+    DECODER_CRASHED = "decoder_crashed"
+    TOO_LARGE = "too_large"
+    UNREADABLE = "unreadable"
+    CONFLICT = "conflict"
+    NEEDS_INFO = "needs_info"
+    # Ignored: by rule, nothing is kept.
+    PATTERN = "pattern"
+    NOT_REGULAR = "not_regular"
+    SYMLINK = "symlink"
+    DICOMDIR = "dicomdir"
+    VANISHED = "vanished"
+    # Deferred: looked at again.
+    CHANGING = "changing"
+    INCOMPLETE = "incomplete"
+
+
+class Pixels(StrEnum):
+    """The state of an archived instance's pixel data (index column ``pixels``)."""
+
+    NONE = "none"  # no pixel data in this kind of object
+    NATIVE = "native"  # came native, copied byte for byte
+    TRANSCODED = "transcoded"  # came encapsulated, now native, verified
+    # Encapsulated as it came, and why:
+    KEPT_CONFIG = "kept_config"  # its family is not in ``decompress``
+    KEPT_VIDEO = "kept_video"
+    KEPT_SIGNED = "kept_signed"  # transcoding would break its digital signature
+    KEPT_TOO_LARGE = "kept_too_large"  # native would exceed 4 GiB
+    KEPT_UNDECODABLE = "kept_undecodable"
+    KEPT_DECODER_CRASHED = "kept_decoder_crashed"  # crashed, hung or outgrew its memory
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One version of one source file, as ``lstat`` saw it.
+
+    Parameters
+    ----------
+    folder, name
+        Absolute folder and file name; undecodable bytes as surrogate escapes.
+    device, inode, size, mtime_ns, ctime_ns
+        From ``lstat``. Together with the path they are the version: any write changes ctime.
+    root
+        The drop folder it was found in, or ``""`` for a path given by hand, which is never retired.
+    """
+
+    folder: str
+    name: str
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    root: str = ""
+
+    @property
+    def path(self) -> str:
+        """The absolute path."""
+        return f"{self.folder}/{self.name}"
+
+    @property
+    def version(self) -> tuple[int, int, int, int, int]:
+        """What must stay the same while the file settles and while it is read."""
+        return (self.device, self.inode, self.size, self.mtime_ns, self.ctime_ns)
+
+
+# DICOM keywords that the index keeps, by level. Columns are their snake_case. PS3.3 C.7, PS3.4 C.6.
+PATIENT_KEYWORDS = ("PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "PatientSex")
+STUDY_KEYWORDS = (
+    "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "StudyDescription", "AccessionNumber",
+    "ReferringPhysicianName", "InstitutionName",
+)  # fmt: skip
+SERIES_KEYWORDS = (
+    "SeriesInstanceUID", "Modality", "SeriesNumber", "SeriesDate", "SeriesTime", "SeriesDescription",
+    "ProtocolName", "BodyPartExamined", "Laterality", "Manufacturer", "ManufacturerModelName",
+    "StationName", "FrameOfReferenceUID",
+)  # fmt: skip
+INSTANCE_KEYWORDS = (
+    "SOPInstanceUID", "SOPClassUID", "InstanceNumber", "AcquisitionNumber", "AcquisitionDate", "ContentDate",
+    "ImageType", "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "BitsStored", "SamplesPerPixel",
+    "PhotometricInterpretation",
+)  # fmt: skip
+INDEXED_KEYWORDS = PATIENT_KEYWORDS + STUDY_KEYWORDS + SERIES_KEYWORDS + INSTANCE_KEYWORDS
+
+# Keywords whose values are whole numbers in a Header (VR IS or US).
+INTEGER_KEYWORDS = frozenset(
+    ("SeriesNumber", "InstanceNumber", "AcquisitionNumber", "NumberOfFrames", "Rows", "Columns",
+     "BitsAllocated", "BitsStored", "SamplesPerPixel")
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The normalised values of one dataset, by DICOM keyword.
+
+    Text is stripped, NFC, without control characters; multi-valued text is joined with a backslash; dates
+    are ``YYYYMMDD``; the keywords in :data:`INTEGER_KEYWORDS` are ``int``. What is missing, empty or
+    unusable is absent.
+    """
+
+    values: Mapping[str, str | int] = field(default_factory=dict)
+
+    def text(self, keyword: str) -> str:
+        """The value as text; empty where there is none."""
+        value = self.values.get(keyword)
+        return "" if value is None else str(value)
+
+    def number(self, keyword: str) -> int | None:
+        """The value as a whole number; ``None`` where it is missing or not one."""
+        value = self.values.get(keyword)
+        return value if isinstance(value, int) else None
+
+    @property
+    def patient(self) -> tuple[str, str]:
+        """The patient's key: (IssuerOfPatientID, PatientID)."""
+        return (self.text("IssuerOfPatientID"), self.text("PatientID"))
+
+    @property
+    def study_date(self) -> str:
+        """``YYYYMMDD`` of the study, from the nearest date there is; empty where there is none."""
+        for keyword in ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate"):
+            if value := self.text(keyword):
+                return value
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One DICOM instance, read and proved whole; digests are lower-case hex SHA-256.
+
+    Parameters
+    ----------
+    source_sha256
+        Of the DICOM stream as it came (inside gzip: of the inflated stream).
+    sha256, size
+        Of the bytes that go into the archive.
+    pixel_sha256
+        Of all frames as native little-endian bytes, in order; ``None`` where nothing was transcoded.
+    """
+
+    header: Header
+    source_sha256: str
+    sha256: str
+    size: int
+    source_transfer_syntax_uid: str
+    transfer_syntax_uid: str
+    pixels: Pixels
+    pixel_sha256: str | None = None
+    note: str = ""  # why pixels were kept, without patient data
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A candidate whose bytes lie in staging under ``name``, durable before anything is published."""
+
+    candidate: Candidate
+    instance: Instance
+    name: str
+    source_sha256: str  # of the file as it lies in the drop folder
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A candidate that will not be archived now: rejected, ignored or deferred.
+
+    ``name`` is the staged copy for quarantine, or ``""`` where none is kept or none could be made.
+    ``detail`` says what is wrong in words without patient data. ``header`` holds what could be read.
+    """
+
+    candidate: Candidate
+    kind: Kind
+    reason: Reason
+    detail: str = ""
+    name: str = ""
+    source_sha256: str = ""
+    header: Header = field(default_factory=Header)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The one final word about one candidate.
+
+    ``path`` is relative to the archive root: the instance's place for stored, duplicate and equivalent;
+    the quarantined file (or its JSON) for rejected and conflict; empty otherwise.
+    """
+
+    candidate: Candidate
+    kind: Kind
+    reason: Reason | None = None
+    detail: str = ""
+    path: str = ""
+    source_sha256: str = ""
+    instance: Instance | None = None  # set where a row is to be made (stored) or was matched

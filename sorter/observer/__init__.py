@@ -1,0 +1,1 @@
+"""Observer: which files are there, and which are ready."""

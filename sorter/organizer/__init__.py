@@ -1,0 +1,1 @@
+"""Organizer: an Instance gets its place in the tree, crash-safe."""

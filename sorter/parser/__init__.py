@@ -1,0 +1,1 @@
+"""Parser: the bytes of one file become an Instance."""
