@@ -15,13 +15,13 @@ class ConfigError(SorterError):
     exit_code = 2
 
 
-class IndexError_(SorterError):
+class IndexUnusableError(SorterError):
     """The index cannot be opened or trusted; never repaired silently."""
 
     exit_code = 3
 
 
-class SchemaTooNewError(IndexError_):
+class SchemaTooNewError(IndexUnusableError):
     """The index was written by a newer sorter."""
 
     exit_code = 3
