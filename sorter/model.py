@@ -49,6 +49,7 @@ class Reason(StrEnum):
     # Deferred: looked at again.
     CHANGING = "changing"
     INCOMPLETE = "incomplete"
+    BLOCKED = "blocked"  # something in the archive stands where its folder must be
 
 
 class Pixels(StrEnum):
@@ -227,3 +228,19 @@ class Outcome:
     path: str = ""
     source_sha256: str = ""
     instance: Instance | None = None  # set where a row is to be made (stored) or was matched
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an instance goes, and what the index must know of it.
+
+    ``folder`` is relative to the archive root; ``leaf`` is the name it should get, ``spare`` the one with its
+    SOP Instance UID that it gets where ``leaf`` is taken.
+    """
+
+    patient_folder: str
+    patient_folder_key: int | None
+    study_date: str
+    folder: str
+    leaf: str
+    spare: str

@@ -1,0 +1,106 @@
+"""The command line: a thin skin that parses arguments, calls the library and prints.
+
+Results go to stdout, logs to stderr. Exit status: 0 clean, 1 some files refused, 2 and up one per class of
+:mod:`sorter.errors`. Commands are imported when they are called, so that ``sorter --help`` is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from sorter import __version__
+from sorter.errors import SorterError
+
+# name: one-line help. The command itself is `sorter.cli.<name>.command`.
+COMMANDS = {
+    "demo": "Sort the real DICOM files that pydicom bundles, and show the result.",
+    "find": "Search the index.",
+    "status": "Say how the daemon and the archive are; exit status fit for a health check.",
+}
+_FLAGS = ("-v", "--verbose", "-q", "--quiet", "--json", "--dry-run", "--paths")
+_HIDDEN = {"run": "Run the daemon.", "rescan": "One-shot backfill."}
+
+
+class _Group(click.Group):
+    """Commands by lazy import; ``sorter --rescan`` is a spelling of the hidden command ``rescan``."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS and cmd_name not in _HIDDEN:
+            return None
+        command: click.Command = importlib.import_module(f"sorter.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(COMMANDS.items()))
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, _command_first(args))
+
+
+def _command_first(args: list[str]) -> list[str]:
+    """The arguments with the command in front: options may stand on either side of it.
+
+    ``--rescan`` counts as the command ``rescan``; no command at all means ``run``.
+    """
+    previous = ""
+    for position, word in enumerate(args):
+        if word == "--":
+            break
+        name = "rescan" if word == "--rescan" else word
+        # A word behind an option that takes a value is that value, whatever it says.
+        is_value = previous.startswith("-") and "=" not in previous and previous not in _FLAGS
+        if name in (COMMANDS | _HIDDEN) and not (is_value and word != "--rescan"):
+            return [name, *args[:position], *args[position + 1 :]]
+        previous = word
+    if args and (not args[0].startswith("-") or {"-h", "--help", "--version"} & set(args)):
+        return args  # help, or a word that is no command: click says so
+    return ["run", *args]
+
+
+@click.group(
+    cls=_Group,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="sorter")
+@click.option(
+    "--rescan",
+    is_flag=True,
+    help="One-shot backfill of the drop folders, or of the PATHs that follow; see sorter --rescan --help.",
+)
+def group(**_: Any) -> None:
+    """A DICOM archive that sorts itself.
+
+    Without a command: run the daemon until SIGTERM (SIGHUP: reload the configuration). With --rescan
+    [PATH ...]: bring in all that is not yet in the archive, then exit.
+
+    Options such as --config, --incoming and --archive may stand before or behind the command; sorter run
+    --help lists those of the daemon. Each is also a key of the configuration file and a variable
+    SORTER_<KEY>.
+    """
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    try:
+        status = group(standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("interrupted; run the same command again to go on", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except SorterError as error:
+        click.echo(f"sorter: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(status if isinstance(status, int) else 0)

@@ -1,0 +1,368 @@
+"""The daemon: watch, walk, settle, ingest, for years.
+
+One thread does the work. Events only wake it; a walk decides what is there. A second thread, the heartbeat,
+writes the status file and tells systemd that the first one still gets on.
+"""
+
+from __future__ import annotations
+
+import heapq
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from types import FrameType
+
+from sorter import __version__, log, status
+from sorter.config import Config
+from sorter.errors import ArchiveFullError, ConfigError
+from sorter.intake import SAFE, Batches, Intake, Tally
+from sorter.model import Candidate, Kind, Outcome, Reason, Refused
+from sorter.notify import notify, reloading
+from sorter.observer.settle import Settler, quiet_by_clock
+from sorter.observer.walk import Listing, RootUnavailable, Walker, look
+from sorter.observer.watch import Watch
+from sorter.organizer.archive import DaemonLease
+
+# A walk on every wake, but not so often that walking itself keeps a core busy.
+WAKE_PAUSE = 0.1
+WALK_SHARE = 0.2
+# The deep walk looks at every file again. It may take this share of a core, however many files there are.
+DEEP_SHARE = 0.002
+SPACE_PAUSE = 5.0
+IDLE_REST = 30.0
+HEARTBEAT = 1.0
+# More files than this are not remembered as waiting at once; the rest is met again by the next walk.
+MOST_WAITING = 100_000
+# What may be a file that is still being written.
+_MAY_GROW = frozenset((Reason.TRUNCATED, Reason.MALFORMED))
+
+
+class Daemon:
+    """One configuration being served; :func:`serve` makes a new one on reload."""
+
+    def __init__(self, intake: Intake, wake: threading.Event, stop: threading.Event) -> None:
+        self.config = intake.config
+        self._intake, self._wake, self._stop = intake, wake, stop
+        roots = [str(root) for root in self.config.incoming]
+        exclude = [str(self.config.archive)]
+        self._walkers = [Walker(root, ignore=self.config.ignore, exclude=exclude) for root in roots]
+        self._watch = Watch(roots, wake, mode=self.config.watch, exclude=exclude)
+        self._settler = Settler(self.config.settle_seconds, self.config.incomplete_seconds)
+        self._in_flight: set[tuple[str, str]] = set()
+        self._next_walk = self._next_deep = 0.0
+        self._troubles: list[str] = []
+        self.tally = Tally()
+        self.state = "starting"
+        self.last_walk: dict[str, float | int | bool] = {}
+        self.progress_at = time.monotonic()
+        self._waiting: dict[str, object] = {}
+        self._waiting_at = 0.0
+
+    # -- the loop -------------------------------------------------------------------------------------
+
+    def run(self, ready: Callable[[], None]) -> None:
+        """Serve until told to stop; the batch under way is finished first."""
+        self._watch.start()
+        log.get().info("watching", roots=len(self._walkers), modes=list(self._watch.modes))
+        self._wake.set()
+        ready()
+        try:
+            while not self._stop.is_set():
+                self._tick()
+                self._rest()
+        finally:
+            self.state = "stopping"
+            self._watch.stop()
+
+    def _tick(self) -> None:
+        """Everything that is due: supervise, walk, look again at what waits, ingest what is ready."""
+        self.progress_at = time.monotonic()
+        self._supervise()
+        self._in_flight.clear()
+        for outcomes in self._intake.take(self._batches(), self._refuse):
+            self.progress_at = time.monotonic()
+            for outcome in outcomes:
+                self._count(outcome)
+            self._note_waiting(every=1.0)
+        self._note_waiting(every=0.0)
+
+    def _rest(self) -> None:
+        """Sleep until an event, the next walk, or the next settled file."""
+        self.state = "idle"
+        now = time.monotonic()
+        due = self._settler.next_due()
+        until = min(self._next_walk, due if due is not None else self._next_walk)
+        if self._wake.wait(max(0.0, min(until - now, IDLE_REST))):
+            # Let a burst of events gather; a large folder is not walked again and again meanwhile.
+            pause = max(WAKE_PAUSE, float(self.last_walk.get("seconds", 0.0)) * (1 - WALK_SHARE) / WALK_SHARE)
+            self._stop.wait(min(pause, self.config.walk_seconds))
+        elif due is None and not len(self._settler):
+            self._intake.workers.rest()
+
+    def _supervise(self) -> None:
+        troubles = [str(trouble) for trouble in self._watch.check()]
+        if troubles and troubles != self._troubles:
+            log.get().warning("watch_trouble", troubles=troubles)
+        self._troubles = troubles
+
+    # -- which files ----------------------------------------------------------------------------------
+
+    def _batches(self) -> Iterator[list[Candidate]]:
+        batches = Batches()
+        for candidate in self._ready():
+            key = (candidate.folder, candidate.name)
+            if key in self._in_flight:
+                continue
+            self._in_flight.add(key)
+            if batch := batches.add(candidate):
+                yield from self._when_there_is_space(batch)
+            if self._stop.is_set():
+                return
+        if batch := batches.rest():
+            yield from self._when_there_is_space(batch)
+
+    def _when_there_is_space(self, batch: list[Candidate]) -> Iterator[list[Candidate]]:
+        while not self._stop.is_set():
+            try:
+                self._intake.check_space()
+            except ArchiveFullError:
+                if self.state != "paused":
+                    self.state = "paused"
+                    free = self._intake.archive.free_bytes() >> 20
+                    log.get().error("paused_no_space", free_mb=free, floor_mb=self.config.min_free_mb)
+                self.progress_at = time.monotonic()
+                self._stop.wait(SPACE_PAUSE)
+                continue
+            self.state = "working"
+            yield batch
+            return
+
+    def _ready(self) -> Iterator[Candidate]:
+        """Candidates that are quiet: from a walk, when one is due, and of those that waited."""
+        now = time.monotonic()
+        if self._wake.is_set() or now >= self._next_walk:
+            yield from self._walk(deep=now >= self._next_deep)
+        now = time.monotonic()
+        for waiting in self._settler.due(now):
+            again = look(waiting.path, waiting.root)
+            if not isinstance(again, Candidate):
+                self._settler.forget(waiting.folder, waiting.name)
+            elif self._settler.observe(again, now):
+                yield again
+
+    def _walk(self, *, deep: bool) -> Iterator[Candidate]:
+        self._wake.clear()  # before the walk: what arrives meanwhile wakes the next one
+        began, spent, count = time.monotonic(), time.process_time(), 0
+        for walker in self._walkers:
+            try:
+                for listing in walker.walk(deep=deep):
+                    self.progress_at = time.monotonic()
+                    count += len(listing.candidates)
+                    yield from self._look_at(listing, walker)
+            except RootUnavailable:
+                continue  # the watch reports it; a vanished mount is not an empty drop folder
+        now = time.monotonic()
+        spent = time.process_time() - spent
+        self.last_walk = {"at": time.time(), "seconds": now - began, "files": count, "deep": deep}
+        self._next_walk = now + self.config.walk_seconds
+        if deep:
+            self._next_deep = now + max(self.config.walk_seconds, spent / DEEP_SHARE)
+
+    def _look_at(self, listing: Listing, walker: Walker) -> Iterator[Candidate]:
+        known = self._intake.index.seen(listing.candidates)
+        fresh = [one for one in listing.candidates if one not in known]
+        if not fresh:
+            walker.known(listing)
+        if self.config.retire != "keep":
+            for candidate in known:
+                if known[candidate].kind in SAFE:
+                    self._intake.retire(candidate)
+        now, wall = time.monotonic(), time.time_ns()
+        for candidate in fresh:
+            if (
+                quiet_by_clock(candidate, wall, self.config.settle_seconds)
+                and not self._settler.holds(candidate)
+            ) or (len(self._settler) < MOST_WAITING and self._settler.observe(candidate, now)):
+                yield candidate
+
+    # -- what became of them ----------------------------------------------------------------------------
+
+    def _refuse(self, refused: Refused) -> Refused:
+        """Wait for what may still be growing or become readable, instead of refusing it."""
+        if refused.kind is not Kind.REJECTED:
+            return refused
+        if refused.reason is Reason.UNREADABLE:
+            return replace(refused, kind=Kind.DEFERRED)
+        candidate = refused.candidate
+        now = time.monotonic()
+        if refused.reason in _MAY_GROW and not self._long_quiet(candidate, now):
+            return replace(refused, kind=Kind.DEFERRED, reason=Reason.INCOMPLETE)
+        return refused
+
+    def _long_quiet(self, candidate: Candidate, now: float) -> bool:
+        enough = self.config.incomplete_seconds
+        return quiet_by_clock(candidate, time.time_ns(), enough) or self._settler.gave_enough_time(
+            candidate, now
+        )
+
+    def _count(self, outcome: Outcome) -> None:
+        candidate = outcome.candidate
+        if outcome.kind is Kind.DEFERRED:
+            self._settler.defer(candidate, time.monotonic(), outcome.reason or Reason.CHANGING)
+            return
+        self._settler.forget(candidate.folder, candidate.name)
+        self.tally.add(outcome.kind, outcome.reason, candidate.size)
+        if outcome.kind in (Kind.REJECTED, Kind.CONFLICT):
+            log.get().warning(
+                "refused",
+                kind=str(outcome.kind),
+                reason=str(outcome.reason),
+                detail=outcome.detail,
+                source=log.source_id(candidate.path),
+            )
+
+    # -- how it does ------------------------------------------------------------------------------------
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the working thread got on lately: a task may take its deadline, alone and again."""
+        return time.monotonic() - self.progress_at < 4 * self.config.worker_seconds + 60
+
+    def _note_waiting(self, *, every: float) -> None:
+        """What waits and why, taken in the working thread, which alone may look at the settler."""
+        now = time.monotonic()
+        if now - self._waiting_at < every:
+            return
+        waiting = self._settler.waiting(now)
+        oldest = heapq.nsmallest(20, waiting, key=lambda one: one.since)
+        self._waiting = {
+            "waiting": dict(Counter(str(one.reason) for one in waiting)),
+            "waiting_oldest": [
+                {
+                    "source": log.source_id(one.candidate.path),
+                    "reason": str(one.reason),
+                    "age_seconds": round(now - one.since),
+                    "attempts": one.attempts,
+                }
+                for one in oldest
+            ],
+        }
+        self._waiting_at = now
+
+    def report(self) -> dict[str, object]:
+        """The state for ``status.json``; no paths, no patient data."""
+        return {
+            "version": __version__,
+            "state": self.state,
+            "healthy": self.healthy,
+            "heartbeat": time.time(),
+            "last_walk": self.last_walk,
+            "watch": list(self._watch.modes),
+            "troubles": self._troubles,
+            **self._waiting,
+            "free_mb": self._intake.archive.free_bytes() >> 20,
+            "since_start": self.tally.summary(),
+        }
+
+
+class _Heartbeat(threading.Thread):
+    """Writes the status file and pings systemd's watchdog, as long as the working thread gets on."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        super().__init__(name="heartbeat", daemon=True)
+        self._served, self._done = daemon, threading.Event()
+
+    def run(self) -> None:
+        while True:
+            report = self._served.report()
+            try:
+                status.write(self._served.config.archive, report)
+            except OSError as error:
+                log.get().warning("status_not_written", errno=error.errno)
+            if self._served.healthy:
+                notify("WATCHDOG=1", f"STATUS={_line(report)}")
+            if self._done.wait(HEARTBEAT):
+                return
+
+    def stop(self) -> None:
+        """End the thread after a last report."""
+        self._done.set()
+        self.join()
+
+
+def _line(report: dict[str, object]) -> str:
+    counts = report["since_start"]
+    assert isinstance(counts, dict)
+    return f"{report['state']}; {counts['stored']} stored, {counts['rejected'] + counts['conflict']} refused"
+
+
+def serve(load: Callable[[], Config]) -> None:
+    """Run the daemon until SIGTERM or SIGINT; SIGHUP loads the configuration anew.
+
+    Parameters
+    ----------
+    load
+        Makes the Config; called again on each reload.
+
+    Raises
+    ------
+    SorterError
+        The archive or the index cannot be used, or another daemon serves this archive.
+    """
+    wake, stop, quit_ = threading.Event(), threading.Event(), threading.Event()
+    _on_signals(wake, stop, quit_)
+    config = load()
+    lease = DaemonLease(config.archive)
+    try:
+        while True:
+            log.configure(level=config.log_level, form=config.log_format)
+            _serve_one(config, wake, stop)
+            stop.clear()
+            if quit_.is_set():
+                break
+            reloading()
+            config = _reloaded(config, load)
+    finally:
+        notify("STOPPING=1")
+        lease.release()
+    log.get().info("stopped")
+
+
+def _serve_one(config: Config, wake: threading.Event, stop: threading.Event) -> None:
+    with Intake(config) as intake:
+        swept = intake.archive.sweep()
+        log.get().info("started", version=__version__, workers=intake.workers.count, swept=swept)
+        daemon = Daemon(intake, wake, stop)
+        heartbeat = _Heartbeat(daemon)
+        heartbeat.start()
+        try:
+            daemon.run(ready=lambda: notify("READY=1"))
+        finally:
+            heartbeat.stop()
+
+
+def _reloaded(config: Config, load: Callable[[], Config]) -> Config:
+    try:
+        new = load()
+    except ConfigError as error:
+        log.get().error("reload_refused", detail=str(error))
+        return config
+    if (new.archive, new.index_url) != (config.archive, config.index_url):
+        log.get().error("reload_refused", detail="archive and index can only change with a restart")
+        return config
+    log.get().info("reloaded")
+    return new
+
+
+def _on_signals(wake: threading.Event, stop: threading.Event, quit_: threading.Event) -> None:
+    def end(number: int, _frame: FrameType | None) -> None:
+        if number != signal.SIGHUP:
+            quit_.set()
+        stop.set()
+        wake.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, end)

@@ -1,0 +1,179 @@
+"""Everything that bringing files in needs, opened from a Config; and the count of what became of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sorter import log
+from sorter.config import Config
+from sorter.errors import ArchiveFullError, ConfigError
+from sorter.index import Index
+from sorter.ingest import ingest
+from sorter.model import Candidate, Kind, Outcome, Reason, Refused
+from sorter.observer.retire import retire
+from sorter.organizer.archive import Archive
+from sorter.organizer.layout import Layout, TemplateError
+from sorter.workers import Recipe, Workers
+
+# A batch closes at so many files or bytes: durability is cheap in batches (docs/performance.md).
+BATCH_FILES = 512
+BATCH_BYTES = 256 << 20
+SAFE = frozenset((Kind.STORED, Kind.DUPLICATE, Kind.EQUIVALENT))
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many sources were seen and what became of them; ``seen`` is always the sum of the outcomes."""
+
+    kinds: Counter[Kind] = field(default_factory=Counter)
+    reasons: Counter[tuple[Kind, Reason]] = field(default_factory=Counter)
+    bytes: int = 0
+    adopted: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+    def add(self, kind: Kind, reason: Reason | None, size: int) -> None:
+        """Count one source."""
+        self.kinds[kind] += 1
+        if reason is not None:
+            self.reasons[kind, reason] += 1
+        self.bytes += size
+
+    @property
+    def seen(self) -> int:
+        """All of them."""
+        return sum(self.kinds.values())
+
+    @property
+    def refused(self) -> bool:
+        """Whether anything needs a person's eye: exit status 1."""
+        return bool(self.kinds[Kind.CONFLICT] or self.kinds[Kind.REJECTED] or self.kinds[Kind.DEFERRED])
+
+    @property
+    def rate(self) -> float:
+        """Files a second since the start."""
+        return self.seen / max(time.monotonic() - self.started, 1e-3)
+
+    def summary(self) -> dict[str, Any]:
+        """The ``--json`` object: counts, reasons, bytes read, seconds."""
+        reasons: dict[str, dict[str, int]] = {}
+        for (kind, reason), count in sorted(self.reasons.items()):
+            reasons.setdefault(str(kind), {})[str(reason)] = count
+        return {
+            "seen": self.seen,
+            **{str(kind): self.kinds[kind] for kind in Kind},
+            "adopted": self.adopted,
+            "seconds": round(time.monotonic() - self.started, 3),
+            "bytes": self.bytes,
+            "reasons": reasons,
+        }
+
+
+class Intake:
+    """The archive, the index, the workers and the layout of one Config, ready to take files in."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        try:
+            self.layout = Layout(config.template)
+        except TemplateError as error:
+            raise ConfigError(f"template: {error}") from None
+        with contextlib.ExitStack() as stack:
+            self.archive = Archive(config.archive)
+            stack.callback(self.archive.close)
+            with self.archive.turn():  # migrations are writes too
+                self.index = Index.open(config.index_url)
+            stack.callback(self._close_index)
+            self.workers = Workers(
+                count=config.worker_count, memory_mb=config.worker_memory_mb, seconds=config.worker_seconds
+            )
+            stack.callback(self.workers.close)
+            self._stack = stack.pop_all()
+        self.recipe = Recipe(self.archive.staging, frozenset(config.decompress), self.layout.keywords)
+
+    def take(
+        self,
+        batches: Iterable[Sequence[Candidate]],
+        refuse: Callable[[Refused], Refused] = lambda refused: refused,
+    ) -> Iterator[list[Outcome]]:
+        """Ingest batches; retire the sources whose outcomes are committed."""
+        for outcomes in ingest(
+            batches,
+            archive=self.archive,
+            index=self.index,
+            workers=self.workers,
+            layout=self.layout,
+            recipe=self.recipe,
+            refuse=refuse,
+        ):
+            for outcome in outcomes:
+                if outcome.kind in SAFE:
+                    self.retire(outcome.candidate)
+            yield outcomes
+
+    def retire(self, candidate: Candidate) -> None:
+        """Keep, delete or move a source that is safe in the archive (rule 3 holds: its row is committed)."""
+        if self.config.retire == "keep" or not candidate.root:
+            return
+        moved_to = str(self.config.retire_to) if self.config.retire_to else None
+        try:
+            retire(candidate, self.config.retire, moved_to=moved_to)
+        except OSError as error:
+            # The file is safe; a source that cannot be removed is looked at again at the next walk.
+            source = log.source_id(candidate.path)
+            log.get().warning("not_retired", source=source, errno=os.strerror(error.errno or 0))
+
+    def check_space(self) -> None:
+        """Stop before the disk is full.
+
+        Raises
+        ------
+        ArchiveFullError
+            Less than ``min_free_mb`` is free.
+        """
+        free = self.archive.free_bytes() >> 20
+        if free < self.config.min_free_mb:
+            raise ArchiveFullError(
+                f"{free} MiB free below the archive, less than min_free_mb = {self.config.min_free_mb}: "
+                "make room, or lower min_free_mb"
+            )
+
+    def _close_index(self) -> None:
+        with self.archive.turn():  # closing may write the last of the log into the database
+            self.index.close()
+
+    def close(self) -> None:
+        """Close all."""
+        self._stack.close()
+
+    def __enter__(self) -> Intake:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@dataclass(slots=True)
+class Batches:
+    """Collects candidates; :meth:`add` returns a full batch when one closes."""
+
+    files: int = BATCH_FILES
+    bytes: int = BATCH_BYTES
+    _open: list[Candidate] = field(default_factory=list)
+    _size: int = 0
+
+    def add(self, candidate: Candidate) -> list[Candidate] | None:
+        """Add one; the batch that it closes, if it does."""
+        self._open.append(candidate)
+        self._size += candidate.size
+        return self.rest() if len(self._open) >= self.files or self._size >= self.bytes else None
+
+    def rest(self) -> list[Candidate] | None:
+        """Close the open batch, if it holds anything."""
+        batch, self._open, self._size = self._open, [], 0
+        return batch or None

@@ -1,0 +1,370 @@
+"""The archive: the only code that names files below the archive root.
+
+What it guarantees, on a file system that keeps the promises of fsync: a name appears only when its bytes are
+durable (rule 1); :meth:`Archive.publish` returns only when the names are durable (rule 2); a name that exists
+is never replaced and never changes content (rule 4). Rule 3, the row before the source goes, is the
+caller's: see :mod:`sorter.ingest`. Where the hardware lies about fsync, so does this.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from sorter.errors import AlreadyRunningError, ArchiveError
+from sorter.model import PATIENT_KEYWORDS, Candidate, Header, Kind, Outcome, Place, Reason, Refused, Staged
+from sorter.organizer.judge import Verdict
+from sorter.organizer.staging import Staging
+from sorter.organizer.tree import Blocked, Tree, trouble
+
+META = ".sorter"
+_KEY_HEADERS = (
+    *PATIENT_KEYWORDS,
+    "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "Modality", "StudyDate",
+)  # fmt: skip
+_CHUNK = 1 << 20
+
+
+class Archive:
+    """One archive root, open for writing by this process (and, by turns, by others).
+
+    Parameters
+    ----------
+    root
+        The archive root; made, with its ``.sorter`` folder, where missing.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        with trouble("open the archive"):
+            for folder in ("staging", "quarantine"):
+                (root / META / folder).mkdir(parents=True, exist_ok=True)
+            self._tree = Tree(root)
+            self._lock = _open_lock(root / META / "lock")
+        self._lease: int | None = None
+        with self.turn():
+            self.staging = self._new_staging()
+
+    # -- turns: one writer at a time ------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """Hold the archive's one writer lock; a daemon and a rescan take turns batch by batch."""
+        with trouble("lock the archive"):
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            self._tree.forget()
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    def _new_staging(self) -> Staging:
+        folder = self.root / META / "staging" / f"{os.getpid()}-{secrets.token_hex(4)}"
+        with trouble("make a staging folder"):
+            folder.mkdir()
+            self._lease = _open_lock(folder / ".lease")
+            fcntl.flock(self._lease, fcntl.LOCK_EX)
+        return Staging(str(folder))
+
+    def sweep(self) -> int:
+        """Remove what dead runs left in staging; returns the number of files removed.
+
+        Whatever lies there has no row: it was either never published, or its name is adopted when the source
+        is seen again. Folders whose lease is held belong to a living run and stay.
+        """
+        swept = 0
+        with self.turn(), trouble("sweep the staging folder"):
+            for folder in (self.root / META / "staging").iterdir():
+                if str(folder) == self.staging.folder or not folder.is_dir():
+                    continue
+                with _lease_if_dead(folder) as dead:
+                    if dead:
+                        swept += _remove_folder(folder)
+        return swept
+
+    # -- publishing -------------------------------------------------------------------------------------
+
+    def publish(
+        self,
+        verdicts: Sequence[Verdict],
+        places: Mapping[str, Place],
+        refused: Sequence[Refused],
+        *,
+        synced: bool,
+    ) -> list[Outcome]:
+        """Give each staged instance its name, or its place in quarantine; one outcome per candidate.
+
+        Parameters
+        ----------
+        verdicts
+            In the order of arrival: an instance's duplicates come after it.
+        places
+            By SOP Instance UID, for the verdicts that say stored.
+        refused
+            What is not to be archived.
+        synced
+            Whether the workers synced each staged file; otherwise one ``syncfs`` does it here.
+
+        Raises
+        ------
+        ArchiveError
+            The archive does not take it; nothing of the batch may be recorded.
+        """
+        with trouble("publish"), _clear_way():
+            if not synced:
+                self._tree.sync_all()
+            named: dict[str, Outcome] = {}
+            outcomes = [self._settle(verdict, places, named) for verdict in verdicts]
+            outcomes += [self._refuse(one) for one in refused]
+            self._tree.sync()
+        return outcomes
+
+    def discard(self, staged: Sequence[Staged | Refused]) -> None:
+        """Remove the staging names; published bytes keep their own."""
+        for one in staged:
+            if one.name:
+                self.staging.discard(one.name)
+
+    def _settle(self, verdict: Verdict, places: Mapping[str, Place], named: dict[str, Outcome]) -> Outcome:
+        staged = verdict.staged
+        uid = staged.instance.header.text("SOPInstanceUID")
+        if verdict.kind is Kind.STORED:
+            named[uid] = outcome = self._store(staged, places[uid])
+            return outcome
+        # The first of this batch may have been deferred: then nothing vouches for these bytes yet.
+        first = named.get(uid)
+        if first is not None and first.kind is Kind.DEFERRED:
+            return _outcome(staged, Kind.DEFERRED, reason=first.reason, detail=first.detail)
+        path = verdict.existing.path if verdict.existing else ""
+        if not path and first is not None:
+            path = first.path
+        if verdict.kind is Kind.CONFLICT:
+            return self._conflict(staged, verdict.detail, path)
+        if verdict.existing and staged.instance.sha256 == verdict.existing.sha256:
+            return _outcome(staged, verdict.kind, path=path, detail=self._restore(staged, path))
+        return _outcome(staged, verdict.kind, path=path)
+
+    def _store(self, staged: Staged, place: Place) -> Outcome:
+        for leaf in dict.fromkeys((place.leaf, place.spare)):
+            path = f"{place.folder}/{leaf}" if place.folder else leaf
+            try:
+                self._tree.link(staged.name, self._staging_fd(), place.folder, leaf)
+                return _outcome(staged, Kind.STORED, path=path)
+            except FileExistsError:
+                if self._holds(place.folder, leaf, staged.instance.sha256):
+                    return _outcome(staged, Kind.STORED, path=path, detail="adopted")
+            except Blocked:
+                detail = "something that is not a folder stands in the archive where a folder must be"
+                return _outcome(staged, Kind.DEFERRED, reason=Reason.BLOCKED, detail=detail)
+        return self._conflict(staged, "a file without a row holds other bytes under its name", path)
+
+    def _restore(self, staged: Staged, path: str) -> str:
+        """Put a duplicate's bytes back where the archived file was removed by hand."""
+        folder, _, leaf = path.rpartition("/")
+        try:
+            os.stat(leaf, dir_fd=self._tree.directory(folder), follow_symlinks=False)
+        except FileNotFoundError:
+            self._tree.link(staged.name, self._staging_fd(), folder, leaf)
+            return "restored"
+        except Blocked:
+            return "its folder is not a folder any more"
+        return ""
+
+    def _staging_fd(self) -> int:
+        # Below the root like any folder, so that source and target are opened the same careful way.
+        return self._tree.directory(f"{META}/staging/{Path(self.staging.folder).name}")
+
+    def _holds(self, folder: str, name: str, sha256: str) -> bool:
+        """Whether the taken name holds just these bytes; then it counts as ours, made durable again."""
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            fd = os.open(name, flags, dir_fd=self._tree.directory(folder))
+        except OSError:
+            return False  # a symlink, a socket: not what we published
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode) or _digest(fd) != sha256:
+                return False
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        self._tree.touch(folder)
+        return True
+
+    # -- quarantine -------------------------------------------------------------------------------------
+
+    def _conflict(self, staged: Staged, detail: str, existing: str) -> Outcome:
+        path = self._quarantine(
+            staged.candidate,
+            Reason.CONFLICT,
+            detail,
+            name=staged.name,
+            sha256=staged.instance.sha256,
+            header=staged.instance.header,
+            existing=existing,
+        )
+        return _outcome(staged, Kind.CONFLICT, reason=Reason.CONFLICT, detail=detail, path=path)
+
+    def _refuse(self, one: Refused) -> Outcome:
+        path = ""
+        if one.kind is Kind.REJECTED:
+            path = self._quarantine(
+                one.candidate,
+                one.reason,
+                one.detail,
+                name=one.name,
+                sha256=one.source_sha256,
+                header=one.header,
+            )
+        return Outcome(
+            one.candidate, one.kind, one.reason, one.detail, path=path, source_sha256=one.source_sha256
+        )
+
+    def _quarantine(
+        self,
+        candidate: Candidate,
+        reason: Reason,
+        detail: str,
+        *,
+        name: str,
+        sha256: str,
+        header: Header,
+        existing: str = "",
+    ) -> str:
+        """Keep the bytes and a JSON that says why; the same bytes are kept once per reason."""
+        folder = f"{META}/quarantine/{reason}"
+        key = sha256[:24] or hashlib.sha256(repr(candidate.version).encode()).hexdigest()[:24]
+        note = {
+            "reason": reason,
+            "detail": detail,
+            "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "sha256": sha256,
+            "size": candidate.size,
+            "source": os.fsencode(candidate.path).decode("utf-8", "backslashreplace"),
+            "header": {k: header.values[k] for k in _KEY_HEADERS if k in header.values},
+        }
+        if existing:
+            note["existing"] = existing
+        path = f"{folder}/{key}.json"
+        if name:
+            path = f"{folder}/{key}.dcm"
+            self._place_once(name, folder, f"{key}.dcm", sha256)
+        staged = f"{key}-{secrets.token_hex(4)}.json"
+        self.staging.write(staged, [json.dumps(note, indent=2, ensure_ascii=False).encode()], sync=True)
+        with contextlib.suppress(FileExistsError):  # the first note about these bytes stays
+            self._tree.link(staged, self._staging_fd(), folder, f"{key}.json")
+        self.staging.discard(staged)
+        return path
+
+    def _place_once(self, name: str, folder: str, leaf: str, sha256: str) -> None:
+        try:
+            self._tree.link(name, self._staging_fd(), folder, leaf)
+        except FileExistsError:
+            if not self._holds(folder, leaf, sha256):
+                raise ArchiveError("a quarantined file was changed or is damaged; move it away") from None
+
+    # -- the rest ---------------------------------------------------------------------------------------
+
+    def free_bytes(self) -> int:
+        """Bytes that this process may still write."""
+        facts = os.fstatvfs(self._tree.fd)
+        return facts.f_bavail * facts.f_frsize
+
+    def close(self) -> None:
+        """Remove this run's staging folder and close all."""
+        with self.turn():
+            _remove_folder(Path(self.staging.folder))
+        for fd in (self._lease, self._lock):
+            if fd is not None:
+                os.close(fd)
+        self._tree.close()
+
+
+class DaemonLease:
+    """Held for the life of a daemon: one daemon an archive, and the way to see whether one runs."""
+
+    def __init__(self, root: Path) -> None:
+        with trouble("open the archive"):
+            (root / META).mkdir(parents=True, exist_ok=True)
+            self._fd = _open_lock(root / META / "daemon.lock")
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._fd)
+            raise AlreadyRunningError("another sorter daemon already serves this archive") from None
+
+    def release(self) -> None:
+        """Give the lease back."""
+        os.close(self._fd)
+
+    @staticmethod
+    def is_held(root: Path) -> bool:
+        """Whether a daemon runs on this archive; writes nothing."""
+        try:
+            fd = os.open(root / META / "daemon.lock", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
+
+def _outcome(
+    staged: Staged, kind: Kind, *, reason: Reason | None = None, detail: str = "", path: str = ""
+) -> Outcome:
+    return Outcome(staged.candidate, kind, reason, detail, path, staged.source_sha256, staged.instance)
+
+
+@contextlib.contextmanager
+def _clear_way() -> Iterator[None]:
+    try:
+        yield
+    except Blocked:
+        raise ArchiveError("something that is not a folder stands in .sorter; move it away") from None
+
+
+def _open_lock(path: Path) -> int:
+    return os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+
+
+@contextlib.contextmanager
+def _lease_if_dead(folder: Path) -> Iterator[bool]:
+    try:
+        fd = os.open(folder / ".lease", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield True  # its run died before it took the lease
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield True
+    except BlockingIOError:
+        yield False
+    finally:
+        os.close(fd)
+
+
+def _remove_folder(folder: Path) -> int:
+    count = 0
+    for entry in folder.iterdir():
+        entry.unlink(missing_ok=True)
+        count += entry.name != ".lease"
+    folder.rmdir()
+    return count
+
+
+def _digest(fd: int) -> str:
+    digest = hashlib.sha256()
+    while chunk := os.read(fd, _CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()

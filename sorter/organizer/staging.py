@@ -1,0 +1,66 @@
+"""Staging: where bytes wait, durable, until they get a name. Used by the workers and by the archive."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from sorter.organizer.tree import trouble
+
+# Archived files are read-only from the start: a published file never changes.
+FILE_MODE = 0o444
+_CREATE = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Staging:
+    """One run's own folder below ``<archive>/.sorter/staging``; cheap to make and to send to a worker."""
+
+    folder: str
+
+    def path(self, name: str) -> str:
+        """The absolute path of a staged file."""
+        return f"{self.folder}/{name}"
+
+    def write(self, name: str, chunks: Iterable[bytes], *, sync: bool) -> int:
+        """Write a new staged file; returns its size in bytes.
+
+        Raises
+        ------
+        ArchiveFullError, ArchiveError
+            The archive cannot take it; the half-written file is removed.
+        """
+        with trouble("stage a file"):
+            fd = os.open(self.path(name), _CREATE, FILE_MODE)
+            try:
+                size = 0
+                for chunk in chunks:
+                    size += _write_all(fd, chunk)
+                if sync:
+                    os.fsync(fd)
+            except BaseException:
+                self.discard(name)
+                raise
+            finally:
+                os.close(fd)
+            return size
+
+    def create(self, name: str) -> BinaryIO:
+        """A new, empty staged file, open for reading and writing."""
+        with trouble("stage a file"):
+            return os.fdopen(os.open(self.path(name), _CREATE, FILE_MODE), "w+b", buffering=1 << 20)
+
+    def discard(self, name: str) -> None:
+        """Remove a staged file, if it is there."""
+        with trouble("remove a staged file"):
+            Path(self.path(name)).unlink(missing_ok=True)
+
+
+def _write_all(fd: int, data: bytes) -> int:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+    return len(data)

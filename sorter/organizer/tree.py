@@ -1,0 +1,170 @@
+"""Directories below the archive root, by descriptor: no symlink is followed, nothing escapes.
+
+Every step opens one component with ``O_NOFOLLOW`` relative to its parent's descriptor, so a planted symlink
+leads nowhere. (``openat2(RESOLVE_BENEATH)`` would do it in one call but returns ENOSYS under systemd's
+``RestrictSUIDSGID=``.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+
+from sorter.errors import ArchiveError, ArchiveFullError
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_RENAME_NOREPLACE = 1
+# Above this many, one syncfs costs less than an fsync each (docs/performance.md).
+SYNC_EACH_UP_TO = 16
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Blocked(Exception):  # noqa: N818 - a state of one place, not an error of the run
+    """Something that is not a folder stands where a folder must be; concerns one place only."""
+
+
+@contextlib.contextmanager
+def trouble(doing: str) -> Iterator[None]:
+    """Turn an OSError below the archive root into the exception that ends the process.
+
+    Raises
+    ------
+    ArchiveFullError
+        No space or no quota.
+    ArchiveError
+        Anything else. Names the step and the errno, never a path: paths hold patient ids.
+    """
+    try:
+        yield
+    except OSError as error:
+        kind = ArchiveFullError if error.errno in _FULL else ArchiveError
+        raise kind(f"cannot {doing}: {os.strerror(error.errno or 0)}") from None
+
+
+class Tree:
+    """Descriptors of directories below a root, opened once a turn.
+
+    They are kept for one turn only (:meth:`forget`), so that a folder that somebody moves by hand is found
+    moved. Every directory used in a turn counts as dirty, even when it already existed: an earlier process
+    may have died between ``mkdir`` and ``fsync``, and rule 2 asks that every ancestor of a name is durable
+    before the row. Syncing a clean directory costs next to nothing.
+    """
+
+    def __init__(self, root: Path, *, keep: int = 256) -> None:
+        self.fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._keep = keep
+        self._open: OrderedDict[str, int] = OrderedDict()
+        self._dirty: set[str] = set()
+
+    def directory(self, folder: str) -> int:
+        """Descriptor of ``folder`` (relative, ``/``-separated), made where missing.
+
+        Raises
+        ------
+        Blocked
+            A component exists and is not a real directory.
+        """
+        if not folder:
+            return self.fd
+        fd = self._open.get(folder)
+        if fd is not None:
+            self._open.move_to_end(folder)
+            return fd
+        parent, _, name = folder.rpartition("/")
+        parent_fd = self.directory(parent)
+        fd = _open_or_make(name, parent_fd)
+        self._dirty.add(parent)
+        self._open[folder] = fd
+        if len(self._open) > self._keep:
+            self._evict()
+        return fd
+
+    def _evict(self) -> None:
+        for folder in list(self._open)[: self._keep // 4]:  # the longest unused
+            os.close(self._open.pop(folder))
+
+    def link(self, source: str, source_fd: int, folder: str, name: str) -> None:
+        """Give a staged file its name, never replacing one.
+
+        Raises
+        ------
+        FileExistsError
+            The name is taken.
+        """
+        target_fd = self.directory(folder)
+        try:
+            os.link(source, name, src_dir_fd=source_fd, dst_dir_fd=target_fd, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
+            # FAT, exFAT and some network file systems have no hard links.
+            _rename_noreplace(source, source_fd, name, target_fd)
+        self._dirty.add(folder)
+
+    def touch(self, folder: str) -> None:
+        """Count ``folder`` as dirty: a name in it is relied upon that this process did not make."""
+        self.directory(folder)
+        self._dirty.add(folder)
+
+    def sync(self) -> None:
+        """Make every name given since the last call durable (rule 2)."""
+        if len(self._dirty) > SYNC_EACH_UP_TO:
+            self.sync_all()
+        else:
+            for folder in list(self._dirty):
+                os.fsync(self.directory(folder))
+        self._dirty.clear()
+
+    def sync_all(self) -> None:
+        """``syncfs`` of the archive's file system; reports write-back errors since Linux 5.8."""
+        if _libc.syncfs(self.fd) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+
+    def forget(self) -> None:
+        """End the turn: close all kept descriptors."""
+        for fd in self._open.values():
+            os.close(fd)
+        self._open.clear()
+        self._dirty.clear()
+
+    def close(self) -> None:
+        """Close everything."""
+        self.forget()
+        os.close(self.fd)
+
+
+def _open_or_make(name: str, parent_fd: int) -> int:
+    for _ in range(3):  # another writer may remove or make it in between
+        try:
+            return os.open(name, _DIRECTORY, dir_fd=parent_fd)
+        except FileNotFoundError:
+            try:
+                os.mkdir(name, dir_fd=parent_fd)
+            except FileExistsError:
+                continue
+        except OSError as error:
+            if error.errno in (errno.ENOTDIR, errno.ELOOP):
+                raise Blocked from None
+            raise
+    return os.open(name, _DIRECTORY, dir_fd=parent_fd)
+
+
+def _rename_noreplace(source: str, source_fd: int, name: str, target_fd: int) -> None:
+    result = _libc.renameat2(source_fd, os.fsencode(source), target_fd, os.fsencode(name), _RENAME_NOREPLACE)
+    if result == 0:
+        return
+    number = ctypes.get_errno()
+    if number in (errno.EINVAL, errno.ENOSYS):
+        raise ArchiveError(
+            "the archive's file system supports neither hard links nor RENAME_NOREPLACE; "
+            "without one of them names could be overwritten: use another file system"
+        )
+    raise OSError(number, os.strerror(number))

@@ -1,0 +1,181 @@
+"""The one-shot backfill: bring in all that is not yet in the archive, then stop.
+
+It may run beside a daemon: both stage on their own and take turns, batch by batch, at the one writer
+lock. It may be stopped at any point and started again: what the ledger knows is not read a second time.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from sorter.config import Config
+from sorter.errors import ConfigError
+from sorter.intake import SAFE, Batches, Intake, Tally
+from sorter.model import Candidate, Kind, Outcome, Reason, Refused
+from sorter.observer.settle import Settler, quiet_by_clock
+from sorter.observer.walk import Walker, look
+
+Progress = Callable[[Tally], None]
+# A file that keeps changing for so many quiet periods is left for the daemon or the next rescan.
+PATIENCE = 5
+
+
+class Rescan:
+    """One backfill over drop folders, or over paths given by hand (which are never retired).
+
+    Parameters
+    ----------
+    intake
+        Where to bring files.
+    paths
+        Files or folders; empty: the configured drop folders.
+    progress
+        Called after each batch and each listed folder.
+    """
+
+    def __init__(
+        self,
+        intake: Intake,
+        paths: Sequence[Path] = (),
+        *,
+        progress: Progress = lambda _tally: None,
+    ) -> None:
+        self.tally = Tally()
+        self._intake, self._config, self._progress = intake, intake.config, progress
+        self._settler = Settler(self._config.settle_seconds, 0.0)
+        self._sources = check_paths(self._config, paths)
+
+    def run(self) -> Tally:
+        """Do it; returns what became of each source.
+
+        Raises
+        ------
+        SorterError
+            The archive or the index cannot be used; what was recorded so far stays.
+        """
+        for outcomes in self._intake.take(self._batches()):
+            for outcome in outcomes:
+                self._count(outcome)
+            self._progress(self.tally)
+        return self.tally
+
+    def _count(self, outcome: Outcome) -> None:
+        self.tally.add(outcome.kind, outcome.reason, outcome.candidate.size)
+
+    # -- which files -------------------------------------------------------------------------------------
+
+    def _batches(self) -> Iterator[list[Candidate]]:
+        """Every file that the ledger does not know, once it is quiet, in batches."""
+        batches = Batches()
+        for candidate in self._quiet():
+            if batch := batches.add(candidate):
+                self._intake.check_space()
+                yield batch
+        if batch := batches.rest():
+            self._intake.check_space()
+            yield batch
+
+    def _quiet(self) -> Iterator[Candidate]:
+        for candidate in self._fresh():
+            if quiet_by_clock(candidate, time.time_ns(), self._config.settle_seconds):
+                yield candidate
+            else:
+                self._settler.observe(candidate, time.monotonic())
+            yield from self._settled()
+        patience = time.monotonic() + PATIENCE * max(self._config.settle_seconds, 0.1)
+        while (due := self._settler.next_due()) is not None and time.monotonic() < patience:
+            time.sleep(max(0.0, min(due, patience) - time.monotonic()))
+            yield from self._settled()
+        for waiting in self._settler.waiting(time.monotonic()):
+            self.tally.add(Kind.DEFERRED, Reason.CHANGING, waiting.candidate.size)
+
+    def _settled(self) -> Iterator[Candidate]:
+        now = time.monotonic()
+        for candidate in self._settler.due(now):
+            again = look(candidate.path, candidate.root)
+            if isinstance(again, Candidate):
+                if not self._settler.observe(again, now):
+                    continue
+                yield again
+            else:
+                refused = again or Refused(candidate, Kind.IGNORED, Reason.VANISHED)
+                self.tally.add(refused.kind, refused.reason, 0)
+            self._settler.forget(candidate.folder, candidate.name)
+
+    def _fresh(self) -> Iterator[Candidate]:
+        """Walk the sources; count what is ignored or known already."""
+        for source, root in self._sources:
+            for candidates, ignored in self._listed(source, root):
+                for refused in ignored:
+                    self.tally.add(refused.kind, refused.reason, refused.candidate.size)
+                yield from self._unknown(candidates)
+                self._progress(self.tally)
+
+    def _unknown(self, candidates: Sequence[Candidate]) -> Iterator[Candidate]:
+        known = self._intake.index.seen(candidates)
+        for candidate in candidates:
+            row = known.get(candidate)
+            if row is None or row.reason is Reason.UNREADABLE:
+                yield candidate
+                continue
+            # What was stored by an earlier run is, this time, a duplicate: nothing new was stored.
+            kind = Kind.DUPLICATE if row.kind is Kind.STORED else row.kind
+            self.tally.add(kind, row.reason, candidate.size)
+            if row.kind in SAFE:
+                self._intake.retire(candidate)
+
+    def _listed(self, source: str, root: str) -> Iterator[tuple[Sequence[Candidate], Sequence[Refused]]]:
+        found = look(source, root)
+        if isinstance(found, Candidate):
+            yield [found], []
+        elif os.path.isdir(source):
+            walker = Walker(source, ignore=self._config.ignore, exclude=[str(self._config.archive)])
+            for listing in walker.walk(deep=True):
+                yield [_rooted(one, root) for one in listing.candidates], listing.ignored
+        elif found is not None:
+            yield [], [found]
+
+
+def _rooted(candidate: Candidate, root: str) -> Candidate:
+    """The candidate with its drop folder; none for paths given by hand."""
+    if candidate.root == root:
+        return candidate
+    return Candidate(candidate.folder, candidate.name, *candidate.version, root)
+
+
+def check_paths(config: Config, paths: Sequence[Path]) -> list[tuple[str, str]]:
+    """(source, drop folder or "") for each path to walk.
+
+    Raises
+    ------
+    ConfigError
+        One does not exist. Paths given by hand are named by their number: they may hold patient names.
+    """
+    if not paths:
+        for root in config.incoming:
+            if not root.is_dir():
+                raise ConfigError(f"the drop folder {root} does not exist or is not a folder")
+        return [(str(root), str(root)) for root in config.incoming]
+    for number, path in enumerate(paths, 1):
+        if not os.path.lexists(path):
+            raise ConfigError(f"path number {number} on the command line does not exist")
+    return [(os.path.abspath(path), "") for path in paths]
+
+
+def backfill(
+    config: Config, paths: Sequence[Path] = (), *, dry_run: bool = False, progress: Progress = lambda _: None
+) -> Tally:
+    """Open everything, bring in what is missing, close everything; returns the count.
+
+    Raises
+    ------
+    SorterError
+        A path does not exist, or the archive or the index cannot be used.
+    """
+    check_paths(config, paths)
+    with Intake(config) as intake:
+        intake.archive.sweep()
+        return Rescan(intake, paths, progress=progress).run()

@@ -1,0 +1,237 @@
+"""Worker processes: parsing and decoding happen here; a crashed, hung or runaway decoder costs one file.
+
+Each worker is spawned, has a limit on its memory and a deadline on each task. When a task of several files
+dies, its files are tried again one by one; the one that dies alone is tried once more without decoding, and
+stays as it came; the one that dies even then is refused.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import multiprocessing
+import os
+import resource
+import signal
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pebble import ProcessExpired, ProcessFuture, ProcessPool
+
+from sorter import log
+from sorter.errors import WorkersError
+from sorter.model import Candidate, Kind, Reason, Refused, Staged
+from sorter.organizer.staging import Staging
+from sorter.parser.elements import Unparsable
+from sorter.stage import Job, compare, stage
+
+if TYPE_CHECKING:
+    from sorter.parser.fingerprint import Fingerprint
+
+Result = list[Staged | Refused]
+# A task: at most so many files and bytes, so that one death costs little work and both cores are used.
+TASK_FILES = 32
+TASK_BYTES = 32 << 20
+# Small batches are synced file by file in the workers, large ones by one syncfs (see organizer.tree).
+SYNC_EACH_UP_TO = 16
+_RESTARTS = 5
+_PR_SET_PDEATHSIG = 1
+_DIED = (TimeoutError, ProcessExpired, BrokenProcessPool, CancelledError)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What stays the same for all jobs: where to stage, which families to decode, which keywords to read."""
+
+    staging: Staging
+    families: frozenset[str]
+    keywords: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class Batch:
+    """A staged batch: one result per candidate, in order; ``synced`` as in :class:`sorter.stage.Job`."""
+
+    candidates: Sequence[Candidate]
+    results: Result
+    synced: bool
+
+
+class Workers:
+    """A pool of worker processes; started when first needed, and let go while there is nothing to do.
+
+    Parameters
+    ----------
+    count
+        Number of processes.
+    memory_mb
+        What each may allocate beyond its start, in MiB.
+    seconds
+        Deadline of a task; a worker past it is killed.
+    """
+
+    def __init__(self, *, count: int, memory_mb: int, seconds: float) -> None:
+        self.count, self._memory_mb, self._seconds = count, memory_mb, seconds
+        self._pool: ProcessPool | None = None
+        self._numbers = itertools.count(1)
+        self._broken = 0
+
+    def stage(self, batches: Iterable[Sequence[Candidate]], recipe: Recipe) -> Iterator[Batch]:
+        """Stage batches, one ahead: batch N+1 is being staged while the caller publishes batch N.
+
+        Raises
+        ------
+        ArchiveError
+            The archive cannot take the bytes.
+        WorkersError
+            The workers keep dying, whatever they are given.
+        """
+        ahead: deque[tuple[Sequence[Candidate], list[tuple[Job, ProcessFuture[Result]]]]] = deque()
+        for batch in batches:
+            ahead.append((batch, self._submit(batch, recipe)))
+            if len(ahead) > 1:
+                yield self._collect(*ahead.popleft())
+        while ahead:
+            yield self._collect(*ahead.popleft())
+
+    def fingerprints(self, paths: tuple[str, ...]) -> list[Fingerprint] | None:
+        """Fingerprints of files of the archive; ``None`` where they cannot be read or a decoder died."""
+        try:
+            return list(self._start().schedule(compare, args=(paths,), timeout=self._seconds).result())
+        except _DIED as error:
+            self._check_pool()
+            log.get().warning("worker_died", kind=type(error).__name__, count=len(paths))
+        except (OSError, ValueError, MemoryError, Unparsable) as error:
+            log.get().warning("not_comparable", exception=log.describe(error))
+        return None
+
+    def rest(self) -> None:
+        """Let the processes go; the next task starts new ones. Idle pools cost memory and wake-ups."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool.join()
+            self._pool = None
+
+    def close(self) -> None:
+        """Stop at once, whatever runs."""
+        if self._pool is not None:
+            self._pool.stop()
+            self._pool.join()
+            self._pool = None
+
+    # -- tasks ----------------------------------------------------------------------------------------
+
+    def _submit(self, batch: Sequence[Candidate], recipe: Recipe) -> list[tuple[Job, ProcessFuture[Result]]]:
+        sync = len(batch) <= SYNC_EACH_UP_TO
+        number = next(self._numbers)
+        return [
+            self._schedule(
+                Job(task, recipe.staging, f"{number}-{index}-", recipe.families, recipe.keywords, sync)
+            )
+            for index, task in enumerate(_tasks(batch, self.count))
+        ]
+
+    def _schedule(self, job: Job) -> tuple[Job, ProcessFuture[Result]]:
+        return job, self._start().schedule(stage, args=(job,), timeout=self._seconds)
+
+    def _collect(
+        self, batch: Sequence[Candidate], running: Iterable[tuple[Job, ProcessFuture[Result]]]
+    ) -> Batch:
+        results: Result = []
+        for job, future in running:
+            try:
+                results += future.result()
+            except _DIED as error:
+                self._check_pool()
+                log.get().warning("worker_died", kind=type(error).__name__, count=len(job.candidates))
+                results += self._isolate(job)
+        return Batch(batch, results, synced=len(batch) <= SYNC_EACH_UP_TO)
+
+    def _isolate(self, job: Job) -> Result:
+        """Try the files of a dead task again, each alone, then without decoding (class docstring)."""
+        _discard_leftovers(job)
+        if len(job.candidates) > 1:
+            singles = [
+                replace(job, candidates=(one,), prefix=f"{job.prefix}{index}-")
+                for index, one in enumerate(job.candidates)
+            ]
+        elif job.decode:
+            singles = [replace(job, decode=False)]
+        else:
+            detail = "the worker crashed, hung or ran out of memory over it, even without decoding"
+            return [Refused(job.candidates[0], Kind.REJECTED, Reason.DECODER_CRASHED, detail)]
+        results: Result = []
+        for single in singles:
+            try:
+                results += self._schedule(single)[1].result()
+            except _DIED as error:
+                self._check_pool()
+                source = log.source_id(single.candidates[0].path)
+                log.get().warning("worker_died", kind=type(error).__name__, source=source)
+                results += self._isolate(single)
+        return results
+
+    # -- the pool -------------------------------------------------------------------------------------
+
+    def _start(self) -> ProcessPool:
+        if self._pool is None:
+            self._pool = ProcessPool(
+                max_workers=self.count,
+                initializer=_initialize,
+                initargs=(self._memory_mb << 20, os.getpid()),
+                context=multiprocessing.get_context("spawn"),
+            )
+        return self._pool
+
+    def _check_pool(self) -> None:
+        """After a death: replace a pool that broke as a whole; give up when new ones keep breaking."""
+        if self._pool is not None and self._pool.active:
+            return
+        self._broken += 1
+        if self._broken > _RESTARTS:
+            raise WorkersError("the worker processes cannot be kept running; see the log and free memory")
+        self.close()
+
+
+def _tasks(batch: Sequence[Candidate], workers: int) -> Iterator[tuple[Candidate, ...]]:
+    most = max(1, min(TASK_FILES, -(-len(batch) // workers)))
+    task: list[Candidate] = []
+    size = 0
+    for candidate in batch:
+        if task and (len(task) >= most or size + candidate.size > TASK_BYTES):
+            yield tuple(task)
+            task, size = [], 0
+        task.append(candidate)
+        size += candidate.size
+    if task:
+        yield tuple(task)
+
+
+def _discard_leftovers(job: Job) -> None:
+    for name in os.listdir(job.staging.folder):
+        if name.startswith(job.prefix):
+            job.staging.discard(name)
+
+
+def _initialize(memory: int, parent: int) -> None:
+    """Set up a worker: no words of libraries, bounded memory, and death with its parent."""
+    log.quiet_libraries()
+    # One thread each: the cores are shared by the workers, and thread stacks count against the limit.
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "OPJ_NUM_THREADS"):
+        os.environ[name] = "1"
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)  # the parent died before the line above
+    # RLIMIT_DATA counts what is allocated; RLIMIT_AS would also count read-only maps of large staged files.
+    used = _data_bytes()
+    resource.setrlimit(resource.RLIMIT_DATA, (used + memory, used + memory))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold patient data
+
+
+def _data_bytes() -> int:
+    with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 - /proc
+        return int(file.read().split()[5]) * resource.getpagesize()
