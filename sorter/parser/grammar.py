@@ -87,7 +87,7 @@ LITTLE, BIG = Order("<"), Order(">")
 
 @dataclass(slots=True)
 class Stream:
-    """A stream under the walk: its bytes, byte order and limits, and whether anything odd was met on the way."""
+    """A stream under the walk: its bytes, byte order and limits, and whether anything odd was met."""
 
     data: Buffer
     order: Order

@@ -2,9 +2,9 @@
 
 Listed are pixel data of image classes, and Type 1 elements of mandatory modules (PS3.3 A) that stand near the
 end of their objects. Stricter than PS3.3 in two places, where the alternative is to archive half a report:
-Content Sequence is 1C (a document may have no content item), and the later sequences of a structure set that
-lists ROIs are Type 3 now, Type 1 before. SOP classes that may lawfully go without (Raw Data, protocols,
-private ones) are not listed.
+Content Sequence is 1C (a document may have no content item), and the three sequences of a structure set are
+Type 3 now (Type 1 in earlier editions). SOP classes that may lawfully go without (Raw Data, protocols,
+private ones) are not listed. What is optional is not missed: a plan that lost just its approval looks whole.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ _RULES: tuple[tuple[str, int, tuple[int, ...]], ...] = (
     ("104.1 104.2 104.3 104.4 104.5", 0, (0x00420011,)),  # Encapsulated Document
     ("481.2", 0, (*_PIXELS, 0x30040050)),  # RT Dose: a grid or a DVH Sequence
     ("481.2", _BITS_ALLOCATED, _PIXELS),
-    ("481.3", 0, (0x30060002,)),  # Structure Set Label
-    ("481.3", 0x30060020, (0x30060039,)),  # Structure Set ROI Sequence: ROI Contour Sequence
-    ("481.3", 0x30060020, (0x30060080,)),  # ... and RT ROI Observations Sequence
+    ("481.3", 0, (0x30060020,)),  # Structure Set ROI Sequence
+    ("481.3", 0, (0x30060039,)),  # ROI Contour Sequence
+    ("481.3", 0, (0x30060080,)),  # RT ROI Observations Sequence
     ("481.4 481.6 481.9", 0, (0x300A0206,)),  # Treatment Machine Sequence
     ("481.5 481.8", 0, (0x300A000C,)),  # RT Plan Geometry
     # Fraction Group Sequence: Beam Sequence, Application Setup Sequence or Ion Beam Sequence
