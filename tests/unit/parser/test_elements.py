@@ -325,8 +325,8 @@ def bundled(name):
     return Path(path).read_bytes()
 
 
-# PS3.3 demands none of these of a plan: its Dose References; its fractions (but then its beams); and what comes
-# after the beams, Patient Setup to Approval Status.
+# PS3.3 demands none of these of a plan: its Dose References; its fractions (but then its beams); and what
+# comes after the beams, Patient Setup to Approval Status.
 OPTIONAL_END = {"rtplan.dcm": [0x300A0010, 0x300A0070, 0x300A0180, 0x300C0002, 0x300C0060, 0x300E0002]}
 
 
