@@ -39,11 +39,12 @@ def command(
     log.configure(level=level, form=config.log_format)
     with Progress(enabled=not quiet and not as_json) as progress:
         tally = backfill(config, paths, dry_run=dry_run, progress=progress)
-    click.echo(json.dumps(tally.summary()) if as_json else _report(tally, config, dry_run=dry_run))
+    click.echo(json.dumps(tally.summary()) if as_json else report(tally, config, dry_run=dry_run))
     return 1 if tally.refused else 0
 
 
-def _report(tally: Tally, config: Config, *, dry_run: bool) -> str:
+def report(tally: Tally, config: Config, *, dry_run: bool) -> str:
+    """The summary as a table for people."""
     facts = tally.summary()
     rows = [("seen", "", facts["seen"])]
     for kind in ("stored", "duplicate", "equivalent", "conflict", "rejected", "ignored", "deferred"):
