@@ -30,7 +30,7 @@ from sorter.parser.grammar import (
     tag_text,
 )
 from sorter.parser.inflate import inflate
-from sorter.parser.required import REQUIRED_TAGS, missing
+from sorter.parser.required import REQUIRED_TAGS, is_skeleton, missing
 
 __all__ = [
     "Buffer",
@@ -190,7 +190,8 @@ def walk(data: Buffer, wanted: frozenset[int], *, limits: Limits = DEFAULTS) -> 
     if bare and not found.is_instance:
         raise Unparsable(Reason.NOT_DICOM, "no DICM prefix, and no UIDs of an instance")
     sop_class = _uid(found.elements.get(_SOP_CLASS)) or _uid(meta.get(_MEDIA_STORAGE_SOP_CLASS))
-    if lacking := missing(sop_class, found.places):
+    lacking = missing(sop_class, found.places)
+    if lacking and not is_skeleton(tag for tag, *_ in elements(stream, start, implicit)):
         raise Unparsable(Reason.TRUNCATED, lacking)
     return Dataset(
         data=data,
