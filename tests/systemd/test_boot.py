@@ -96,7 +96,6 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     build = [state / "build/bin/pip", "wheel", "--quiet", "--wheel-dir", state / "opt/wheels", PROJECT]
     subprocess.run(build, check=True)
     shutil.copytree(PROJECT / "deploy", state / "opt/deploy", dirs_exist_ok=True)
-    shutil.copytree(PROJECT / "config", state / "opt/config")
     with (state / "console").open("w") as console:
         booted = subprocess.Popen([BOOT, root, state], stdout=console, stderr=console)
     try:
@@ -122,7 +121,7 @@ def install(it: Machine) -> None:
     it.run("systemd-sysusers")
     it.run("install", "-D", "-m", "644", "/opt/deploy/sorter.tmpfiles", "/etc/tmpfiles.d/sorter.conf")
     it.run("systemd-tmpfiles", "--create", "sorter.conf")
-    it.run("install", "-m", "644", "/opt/config/sorter.toml", "/etc/sorter/sorter.toml")
+    it.run("install", "-m", "644", "/opt/deploy/sorter.toml", "/etc/sorter/sorter.toml")
     it.run("install", "-m", "644", "/opt/deploy/sorter.service", "/etc/systemd/system/")
     it.run("systemctl", "daemon-reload")
 

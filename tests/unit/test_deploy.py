@@ -99,6 +99,11 @@ def test_each_installation_step_is_also_in_the_documentation(line: str):
     assert line.removeprefix("#   ") in (PROJECT / "docs/deploy.md").read_text()
 
 
+def test_the_installed_configuration_names_the_folders_that_are_made():
+    configuration = tomllib.loads((DEPLOY / "sorter.toml").read_text())
+    assert configuration == {"incoming": ["/srv/sorter/incoming"], "archive": "/srv/sorter/archive"}
+
+
 def instructions(text: str) -> list[tuple[str, str]]:
     """The instructions of a Dockerfile as (name, arguments), continuation lines joined."""
     joined = re.sub(r"\\\n\s*", "", text)
@@ -180,6 +185,9 @@ def test_ci_runs_the_first_sh_block_of_the_test_section():
         r"test_command=\$\(awk '(.*?)' README.md\)", (PROJECT / ".ci/run").read_text(), re.DOTALL
     )
     assert script
-    readme = "# x\n```sh\nnot this\n```\n## Test\nWords.\n```text\nnor this\n```\n```sh\nsh tests/run\n```\n```sh\nnor\n```\n"
+    readme = (
+        "# sorter\n```sh\nnot this\n```\n## Test\nWords.\n```text\nnor this\n```\n"
+        "```sh\nsh tests/run\n```\n```sh\nnor this\n```\n"
+    )
     ran = subprocess.run(["awk", script[1]], input=readme, check=True, capture_output=True, text=True)
     assert ran.stdout == "sh tests/run\n"
