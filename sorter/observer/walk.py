@@ -1,0 +1,308 @@
+"""The truth: which files are in the drop folder. Events only say when to look."""
+
+from __future__ import annotations
+
+import errno
+import fnmatch
+import os
+import re
+import stat
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+
+from sorter.config import DEFAULT_IGNORE
+from sorter.model import Candidate, Kind, Reason, Refused
+from sorter.observer.retire import SORTED
+
+CHUNK = 5_000  # entries a Listing
+RACY_SECONDS = 2.0  # the coarsest time stamps of a file system in use (FAT)
+PATH_MAX = 4096  # bytes, the final NUL included; no call of the kernel takes a longer path
+_GONE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP))  # vanished, or replaced by a file or a link
+_Version = tuple[int, int, int, int]
+
+
+class RootUnavailable(Exception):  # noqa: N818 - names a state of the drop folder, not a mistake
+    """The drop folder is missing, not a folder or unreadable. Never the same as an empty one."""
+
+
+@dataclass(slots=True)
+class Listing:
+    """Up to 5,000 entries of one folder; ``last`` marks the folder's final part.
+
+    ``ignored`` also holds the folder itself, or entries of it, that could not be read (kind rejected). For
+    files named by hand ``folder`` is empty.
+    """
+
+    folder: str
+    candidates: list[Candidate]
+    ignored: list[Refused]
+    last: bool
+    serial: int = -1  # tells the walker which listing this is
+
+
+@dataclass(slots=True)
+class _Folder:
+    """What is remembered of one folder; nothing is remembered of its files."""
+
+    version: _Version
+    first_seen: float  # when this version was first seen, by the monotonic clock
+    subfolders: tuple[str, ...] = ()
+    unknown: set[int] = field(default_factory=set)  # serials of listings with files that are not final
+    complete: bool = False  # read to its end, long enough after ``first_seen``
+    walk: int = 0
+
+
+class Walker:
+    """Walks one drop folder, without following links, and skips what has not changed.
+
+    A *deep* walk lists every folder. A *shallow* walk lists only folders that may hold something new and
+    costs one ``lstat`` for each of the others: a folder is skipped where its device, inode, mtime and ctime
+    are those of a complete listing all of whose files were reported :meth:`known`. As with git's racily clean
+    entries, that listing must have begun 2 seconds after this version of the folder was first seen, so that
+    any later change gets another time stamp. Both times are taken from the monotonic clock, so a file server
+    whose clock is wrong does no harm.
+
+    Writing into an existing file does not touch its folder: only deep walks, and whoever remembers the file
+    (:class:`~sorter.observer.settle.Settler`), see that.
+
+    Parameters
+    ----------
+    root
+        The drop folder; may itself be a symlink.
+    ignore
+        Patterns (``fnmatch``) of names that are ignored; folders that match are not entered.
+    exclude
+        Folders that are not entered and not reported, such as an archive inside the drop folder.
+    retirable
+        False for a folder named by hand: its candidates carry no root and are never retired.
+    clock
+        Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        ignore: Sequence[str] = DEFAULT_IGNORE,
+        exclude: Sequence[str] = (),
+        retirable: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.root = os.path.abspath(root)
+        self._label = self.root if retirable else ""
+        self._ignored = re.compile("|".join(map(fnmatch.translate, ignore)) or r"(?!)")
+        self._exclude = tuple(exclude)
+        self._clock = clock
+        self._folders: dict[str, _Folder] = {}
+        self._unreadable: dict[str, int] = {}  # folder -> the last walk that met it so
+        self._serials = count()
+        self._walks = count(1)
+
+    def walk(self, *, deep: bool) -> Iterator[Listing]:
+        """All listings of the drop folder that are due; folders that vanish meanwhile are skipped.
+
+        An unreadable folder is reported once, when it is first met, as rejected/unreadable with zeros for a
+        version.
+
+        Raises
+        ------
+        RootUnavailable
+            The drop folder cannot be listed.
+        """
+        walk = next(self._walks)
+        excluded = {(s.st_dev, s.st_ino) for s in map(_stat, self._exclude) if s is not None}
+        pending = [self.root]
+        while pending:
+            path = pending.pop()
+            try:
+                seen = os.stat(path) if path == self.root else os.lstat(path)
+            except OSError as error:
+                yield from self._failed(path, error, walk)
+                continue
+            if (seen.st_dev, seen.st_ino) in excluded:
+                continue
+            if not stat.S_ISDIR(seen.st_mode):
+                if path == self.root:
+                    raise RootUnavailable("the drop folder is not a folder")
+                continue
+            folder = self._folders.get(path)
+            if deep or folder is None or not _unchanged(folder, seen):
+                try:
+                    yield from self._list(path)
+                except OSError as error:
+                    yield from self._failed(path, error, walk)
+                    continue
+                folder = self._folders[path]
+            folder.walk = walk
+            pending.extend(f"{path}/{name}" for name in reversed(folder.subfolders))
+        self._folders = {path: folder for path, folder in self._folders.items() if folder.walk == walk}
+        self._unreadable = {path: last for path, last in self._unreadable.items() if last == walk}
+
+    def known(self, listing: Listing) -> None:
+        """Every candidate of this listing has a final outcome and need not be listed again."""
+        folder = self._folders.get(listing.folder)
+        if folder is not None:
+            folder.unknown.discard(listing.serial)
+
+    def _list(self, path: str) -> Iterator[Listing]:
+        """The folder in parts. Its version is taken before the first entry is read."""
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | (0 if path == self.root else os.O_NOFOLLOW))
+        try:
+            folder = self._begin(path, os.fstat(fd))
+            settled = self._clock() - folder.first_seen >= RACY_SECONDS
+            subfolders: list[str] = []
+            part = Listing(path, [], [], last=False, serial=next(self._serials))
+            with os.scandir(fd) as entries:
+                for entry in entries:
+                    if len(part.candidates) + len(part.ignored) == CHUNK:
+                        yield self._open(folder, part)
+                        part = Listing(path, [], [], last=False, serial=next(self._serials))
+                    self._sort_in(path, entry, part, subfolders)
+        except OSError:
+            yield self._open(folder, part)  # what was read before the folder failed is not lost with it
+            raise
+        finally:
+            os.close(fd)
+        folder.subfolders = tuple(subfolders)
+        folder.complete = settled
+        part.last = True
+        if part.candidates or part.ignored:
+            yield self._open(folder, part)
+
+    def _begin(self, path: str, seen: os.stat_result) -> _Folder:
+        version = _version(seen)
+        before = self._folders.get(path)
+        unmoved = before is not None and before.version == version
+        folder = _Folder(version, before.first_seen if before and unmoved else self._clock())
+        self._folders[path] = folder
+        return folder
+
+    @staticmethod
+    def _open(folder: _Folder, part: Listing) -> Listing:
+        if part.candidates:
+            folder.unknown.add(part.serial)
+        return part
+
+    def _sort_in(self, path: str, entry: os.DirEntry[str], part: Listing, subfolders: list[str]) -> None:
+        """Put one entry where it belongs. ``entry.stat`` is relative to the open folder."""
+        try:
+            seen = entry.stat(follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in _GONE:
+                part.ignored.append(_unreadable(path, entry.name, self._label, error.errno))
+            return
+        if entry.name == SORTED and path == self.root:
+            return  # our own folder of retired sources
+        folder = stat.S_ISDIR(seen.st_mode)
+        candidate = _candidate(path, entry.name, seen, self._label)
+        if self._ignored.match(entry.name):
+            detail = "folder" if folder else ""
+            part.ignored.append(Refused(candidate, Kind.IGNORED, Reason.PATTERN, detail))
+        elif folder:
+            subfolders.append(entry.name)
+        elif len(os.fsencode(candidate.path)) >= PATH_MAX:
+            part.ignored.append(_unreadable(path, entry.name, self._label, errno.ENAMETOOLONG))
+        else:
+            _admit(candidate, seen, part)
+
+    def _failed(self, path: str, error: OSError, walk: int) -> Iterator[Listing]:
+        if path == self.root:
+            raise RootUnavailable(f"the drop folder cannot be listed: {_errno(error.errno)}") from None
+        self._folders.pop(path, None)
+        if error.errno in _GONE:
+            return
+        met = path in self._unreadable
+        self._unreadable[path] = walk
+        if not met:
+            refused = _unreadable(*os.path.split(path), self._label, error.errno)
+            yield Listing(path, [], [refused], last=True)
+
+
+def walk_paths(
+    paths: Iterable[str], *, ignore: Sequence[str] = DEFAULT_IGNORE, exclude: Sequence[str] = ()
+) -> Iterator[Listing]:
+    """Files and folders named by hand: each once walked deeply; the candidates are never retired.
+
+    A named file is taken whatever its name is. A named path that is not there is rejected as unreadable,
+    since somebody expected it.
+
+    Raises
+    ------
+    RootUnavailable
+        A named folder cannot be listed.
+    """
+    part = Listing("", [], [], last=True)
+    for path in map(os.path.abspath, paths):
+        seen = _stat(path)
+        if seen is not None and stat.S_ISDIR(seen.st_mode):
+            yield from Walker(path, ignore=ignore, exclude=exclude, retirable=False).walk(deep=True)
+            continue
+        found = look(path) or _unreadable(*os.path.split(path), "", errno.ENOENT)
+        if isinstance(found, Candidate):
+            part.candidates.append(found)
+        else:
+            part.ignored.append(found)
+        if len(part.candidates) + len(part.ignored) == CHUNK:
+            yield part
+            part = Listing("", [], [], last=True)
+    if part.candidates or part.ignored:
+        yield part
+
+
+def look(path: str, root: str = "") -> Candidate | Refused | None:
+    """What one ``lstat`` says about an absolute path now.
+
+    Returns
+    -------
+    Candidate | Refused | None
+        ``None`` where the file has vanished. Names are not compared with any pattern.
+    """
+    folder, name = os.path.split(path)
+    try:
+        seen = os.lstat(path)
+    except OSError as error:
+        return None if error.errno in _GONE else _unreadable(folder, name, root, error.errno)
+    part = Listing(folder, [], [], last=True)
+    _admit(_candidate(folder, name, seen, root), seen, part)
+    return part.candidates[0] if part.candidates else part.ignored[0]
+
+
+def _admit(candidate: Candidate, seen: os.stat_result, part: Listing) -> None:
+    if stat.S_ISREG(seen.st_mode):
+        part.candidates.append(candidate)
+    elif stat.S_ISLNK(seen.st_mode):
+        part.ignored.append(Refused(candidate, Kind.IGNORED, Reason.SYMLINK))
+    else:
+        part.ignored.append(Refused(candidate, Kind.IGNORED, Reason.NOT_REGULAR))
+
+
+def _candidate(folder: str, name: str, seen: os.stat_result, root: str) -> Candidate:
+    return Candidate(
+        folder, name, seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, root
+    )
+
+
+def _unreadable(folder: str, name: str, root: str, number: int | None) -> Refused:
+    candidate = Candidate(folder, name, 0, 0, 0, 0, 0, root)
+    return Refused(candidate, Kind.REJECTED, Reason.UNREADABLE, f"cannot be read: {_errno(number)}")
+
+
+def _errno(number: int | None) -> str:
+    return errno.errorcode.get(number or 0, "unknown error")
+
+
+def _version(seen: os.stat_result) -> _Version:
+    return (seen.st_dev, seen.st_ino, seen.st_mtime_ns, seen.st_ctime_ns)
+
+
+def _unchanged(folder: _Folder, seen: os.stat_result) -> bool:
+    return folder.complete and not folder.unknown and folder.version == _version(seen)
+
+
+def _stat(path: str) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except OSError:
+        return None  # not there, so nothing to exclude and no folder to walk
