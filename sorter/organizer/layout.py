@@ -1,0 +1,175 @@
+"""Template and header to a relative path: always safe, and never one patient's folder for two; pure.
+
+The language of templates is in :mod:`sorter.organizer.template`, the cleaning of names in
+:mod:`sorter.organizer.names`. User's page: ``docs/layout.md``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+
+from sorter.model import PATIENT_KEYWORDS, STUDY_KEYWORDS, Header
+from sorter.organizer.names import MAX_BYTES, component, identifier, path_key, unsafe_characters
+from sorter.organizer.template import FIELD, MISSING, SUFFIX, Component, TemplateError, parse
+
+__all__ = ["PRESETS", "Layout", "TemplateError", "path_key", "study_view"]
+
+PRESETS: Mapping[str, str] = {
+    "descriptive": (
+        "{PatientID}/{StudyDate}/{StudyDescription|StudyID}/{SeriesDescription|ProtocolName|SeriesNumber}"
+        "/{Modality}.{SeriesInstanceUID}.{InstanceNumber}.dcm"
+    ),
+    "uid": "{PatientID}/{StudyInstanceUID}/{SeriesInstanceUID}/{SOPInstanceUID}.dcm",
+}
+
+_UID_LENGTH = 64  # PS3.5 section 9.1
+_DATES = ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate")
+_LIKE_A_HASH = re.compile(r"-(?:[0-9a-f]{8}|[0-9a-f]{32})$", re.IGNORECASE)
+
+
+class Layout:
+    """Where instances lie in the archive, as one template says.
+
+    Parameters
+    ----------
+    template
+        The name of a preset or the text of a template. ``/`` separates folders and the file name;
+        ``{Keyword}`` is a DICOM keyword (PS3.6), ``{A|B|text}`` the first that has a value,
+        ``{StudyDate:%Y-%m}`` a date's format, ``{InstanceNumber:05}`` a whole number's width.
+
+    Attributes
+    ----------
+    template : str
+        The template's text, also where a preset was named.
+    keywords : frozenset of str
+        The DICOM keywords the template reads.
+
+    Raises
+    ------
+    TemplateError
+        If the template cannot be used.
+    """
+
+    def __init__(self, template: str) -> None:
+        if not set("{/.").intersection(template) and template not in PRESETS:
+            raise TemplateError(f"{template!r} is no preset ({', '.join(PRESETS)}) and no template")
+        self.template = PRESETS.get(template, template)
+        *self._folders, self._leaf = parse(self.template)
+        self.keywords = frozenset[str]().union(*(part.keywords for part in (*self._folders, self._leaf)))
+        self._patient = next((part for part in self._folders if "PatientID" in part.keywords), None)
+        if self._patient is not None:
+            _require_constant(self._patient)
+            # Only a PatientID between constant texts can be read back from the name.
+            alone = sum(map(len, (piece.keywords for piece in self._patient.pieces))) == 1
+            self._around = tuple(FIELD.split(self._patient.text)[::2]) if alone else None
+            self._nobody = self._patient.render(Header())
+
+    def patient_folder(self, header: Header, *, distinct: bool = False) -> str:
+        """The one component that carries the patient; ``""`` where the template has none.
+
+        Distinct (IssuerOfPatientID, PatientID) get distinct folders: a hash of both is appended unless the
+        component shows a PatientID without issuer unchanged. Case may still be the sole difference: compare
+        by :func:`path_key`, and ask again with ``distinct``.
+
+        Parameters
+        ----------
+        distinct
+            Append the hash in any case; a longer one where it would be there anyway.
+        """
+        if self._patient is None:
+            return ""
+        name = self._patient.render(header)
+        exact = self._is_exact(name, *header.patient)
+        if exact and not distinct:
+            return name
+        issuer, patient_id = header.patient
+        # The length keeps ("a", "bc") and ("ab", "c") apart.
+        key = f"{len(issuer)}:{issuer}{patient_id}".encode(errors="surrogatepass")
+        mark = "-" + hashlib.sha256(key).hexdigest()[: 32 if distinct and not exact else 8]
+        return self._patient.render(header, MAX_BYTES - len(mark)) + mark
+
+    def _is_exact(self, name: str, issuer: str, patient_id: str) -> bool:
+        """Whether the name alone leads back to the patient."""
+        if self._around is None or issuer:
+            return False
+        if not patient_id:
+            return True
+        before, after = self._around
+        return (
+            name == f"{before}{patient_id}{after}"
+            and name.casefold() != self._nobody.casefold()
+            and not _LIKE_A_HASH.search(name)
+        )
+
+    def folder(self, header: Header, patient_folder: str) -> str:
+        """The relative directory, separated by ``/``; empty where the template is a bare file name.
+
+        Parameters
+        ----------
+        patient_folder
+            The patient's component, from :meth:`patient_folder` or as recorded; where it is empty (recorded
+            under a template without one) it is rendered.
+
+        Raises
+        ------
+        ValueError
+            If ``patient_folder`` is not one safe component.
+        """
+        patient_folder = patient_folder or self.patient_folder(header)
+        if component(patient_folder) != patient_folder or unsafe_characters(patient_folder):
+            raise ValueError("the patient's folder is not one safe component")
+        return "/".join(
+            [patient_folder if part is self._patient else part.render(header) for part in self._folders]
+        )
+
+    def leaf(self, header: Header, *, distinct: bool = False) -> str:
+        """The file name, ending in ``.dcm``; with ``distinct`` the SOP Instance UID stands before that."""
+        suffix = SUFFIX
+        if distinct:
+            suffix = (
+                f".{component(identifier(header.text('SOPInstanceUID')) or MISSING, _UID_LENGTH)}{SUFFIX}"
+            )
+        return self._leaf.render(header, MAX_BYTES - len(suffix.encode())) + suffix
+
+
+def _require_constant(part: Component) -> None:
+    """Refuse a patient's component that would change within the patient."""
+    if others := part.keywords.difference(PATIENT_KEYWORDS):
+        raise TemplateError(
+            f"{part.text!r}: the folder with {{PatientID}} is one for all studies of a patient; "
+            f"put {{{min(others)}}} into a folder of its own"
+        )
+
+
+def study_view(header: Header, *, patient: Mapping[str, str | int], study: Mapping[str, str | int]) -> Header:
+    """The header with what was recorded of its patient and study in place, so that one study never splits.
+
+    Parameters
+    ----------
+    patient, study
+        Recorded values by keyword; empty where the patient or study is new. What is not recorded of a known
+        one counts as missing. ``study["StudyDate"]`` is the study's fixed date, empty or absent for none.
+
+    Notes
+    -----
+    Instances without any PatientID share a record but may be of different people: they keep their own
+    patient values, so that nobody's data lie under somebody else's name.
+    """
+    values = dict(header.values)
+    if patient and any(header.patient):
+        _overlay(values, PATIENT_KEYWORDS, patient)
+    if study:
+        # Where no date was recorded, none of those that stand in for it may move the study now.
+        _overlay(values, STUDY_KEYWORDS if study.get("StudyDate") else (*STUDY_KEYWORDS, *_DATES), study)
+    return Header(values)
+
+
+def _overlay(
+    values: dict[str, str | int], keywords: tuple[str, ...], recorded: Mapping[str, str | int]
+) -> None:
+    for keyword in keywords:
+        values.pop(keyword, None)
+        if (value := recorded.get(keyword, "")) != "":
+            values[keyword] = value
