@@ -1,0 +1,300 @@
+"""One encapsulated frame -> its pixels, by decoders that are named, never found.
+
+JPEG 2000 and HTJ2K go to pylibjpeg-openjpeg, JPEG and JPEG-LS to pylibjpeg-libjpeg, RLE and deflated frames
+are decoded here. Whatever else is installed is not asked: gdcm, which pydicom prefers, crashes on damage.
+The result equals what pydicom's ``pixel_array`` gives for the same frame, but for what would lose something:
+bits above Bits Stored and colours that contradict their description are refused, not masked or guessed.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from libjpeg.utils import decode_pixel_data as _libjpeg
+from openjpeg.utils import decode_pixel_data as _openjpeg
+from pydicom.pixels.processing import convert_color_space
+
+from sorter.parser.codestream import Codestream, Undecodable, read_jpeg, read_jpeg2000, repair_scan
+
+Pixel = npt.NDArray[Any]
+
+
+class Family(StrEnum):
+    """Kinds of compression, as the option ``decompress`` names them."""
+
+    JPEG2000 = "jpeg2000"
+    HTJ2K = "htj2k"
+    JPEG = "jpeg"
+    JPEG_LS = "jpegls"
+    RLE = "rle"
+    DEFLATE = "deflate"
+
+
+# PS3.3 C.7.6.1.1.5.2
+LOSSY_METHODS: Mapping[Family, str] = {
+    Family.JPEG: "ISO_10918_1",
+    Family.JPEG_LS: "ISO_14495_1",
+    Family.JPEG2000: "ISO_15444_1",
+    Family.HTJ2K: "ISO_15444_15",
+}
+
+_ROOT = "1.2.840.10008.1.2"
+# PS3.6 Annex A. A JPEG codestream says of itself which process it is, so the retired syntaxes need no more.
+SYNTAXES: Mapping[str, Family] = {
+    **{f"{_ROOT}.4.{n}": Family.JPEG for n in (50, 51, 52, 53, 54, 55, 56, 57, 58, 70)},
+    **{f"{_ROOT}.4.{n}": Family.JPEG_LS for n in (80, 81)},
+    **{f"{_ROOT}.4.{n}": Family.JPEG2000 for n in (90, 91)},
+    **{f"{_ROOT}.4.{n}": Family.HTJ2K for n in (201, 202, 203)},
+    f"{_ROOT}.5": Family.RLE,
+    f"{_ROOT}.8.1": Family.DEFLATE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PixelModule:
+    """The attributes of the Image Pixel module that decoding needs (PS3.3 C.7.6.3)."""
+
+    rows: int
+    columns: int
+    samples: int
+    photometric: str
+    planar: int
+    allocated: int
+    stored: int
+    signed: bool
+    frames: int
+
+    @property
+    def pixels(self) -> int:
+        """Values of one frame."""
+        return self.rows * self.columns * self.samples
+
+    @property
+    def length(self) -> int:
+        """Bytes of all frames, native, without padding; cells of one bit run on across frames."""
+        return (self.pixels * self.frames * self.allocated + 7) // 8
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one frame: (rows, columns), or (rows, columns, samples)."""
+        return (self.rows, self.columns) if self.samples == 1 else (self.rows, self.columns, self.samples)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of one value, little endian; cells of one bit take a byte here."""
+        return np.dtype(f"<{'i' if self.signed else 'u'}{max(1, self.allocated // 8)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One encoded frame that was compared with its dataset and may be decoded."""
+
+    data: bytes
+    family: Family
+    module: PixelModule
+    stream: Codestream | None
+    photometric: str  # of the decoded pixels
+    to_rgb: bool = False
+
+    @property
+    def lossy(self) -> bool:
+        """Whether the encoding is known to have lost something."""
+        return self.stream is not None and self.stream.lossy
+
+    def decode(self) -> Pixel:
+        """Decode to an array of the module's shape and type, samples interleaved.
+
+        Raises
+        ------
+        Undecodable
+            The decoder gave another size than declared, or values that do not fit in Bits Stored.
+        Exception
+            Whatever a decoder raises.
+        """
+        if self.stream is None:
+            return _DECODERS[self.family](self.data, self.module)
+        array = _fit(_decoded(self.data, self.family, self.stream), self.family, self.stream, self.module)
+        array = array.reshape(self.module.shape)
+        return convert_color_space(array, "YBR_FULL", "RGB") if self.to_rgb else array
+
+
+def frame(data: bytes, family: Family, module: PixelModule) -> Frame:
+    """Compare the codestream in ``data`` with the dataset before any decoder sees it.
+
+    Raises
+    ------
+    Undecodable
+        They contradict each other.
+    """
+    if family in _DECODERS:
+        return Frame(data, family, module, None, _native_photometric(module))
+    stream = read_jpeg2000(data) if family in (Family.JPEG2000, Family.HTJ2K) else read_jpeg(data)
+    if (stream.rows, stream.columns) != (module.rows, module.columns):
+        raise Undecodable("the codestream's size differs from Rows and Columns")
+    if stream.components != module.samples:
+        raise Undecodable("the codestream's components differ from Samples per Pixel")
+    if not 0 < stream.precision <= module.allocated:
+        raise Undecodable("the codestream's precision exceeds Bits Allocated")
+    photometric, to_rgb = _colour(family, stream, module)
+    return Frame(data, family, module, stream, photometric, to_rgb)
+
+
+# -- colour -------------------------------------------------------------------------------------------------
+
+
+def _native_photometric(module: PixelModule) -> str:
+    """What full-resolution samples are called that keep their colour space (PS3.3 C.7.6.3.1.2)."""
+    photometric = "YBR_FULL" if module.photometric == "YBR_FULL_422" else module.photometric
+    allowed = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR") if module.samples == 1 else ("RGB", "YBR_FULL")
+    if photometric not in allowed:
+        raise Undecodable("Photometric Interpretation does not fit the encoding or Samples per Pixel")
+    return photometric
+
+
+def _colour(family: Family, stream: Codestream, module: PixelModule) -> tuple[str, bool]:
+    """(Photometric Interpretation of the decoded frame, whether it is to be converted to RGB).
+
+    Only what was lossy already is converted, as viewers expect RGB there; a reversible YBR_FULL stays.
+    """
+    contradiction = "the codestream's colour contradicts Photometric Interpretation"
+    if module.samples == 1:
+        return _native_photometric(module), False
+    if family in (Family.JPEG2000, Family.HTJ2K):
+        if module.photometric not in ("YBR_RCT", "YBR_ICT"):
+            return _native_photometric(module), False
+        if not stream.transformed:
+            raise Undecodable(contradiction)
+        return "RGB", False
+    is_ybr = module.photometric in ("YBR_FULL", "YBR_FULL_422")
+    photometric = _native_photometric(module)
+    if stream.transformed is False and is_ybr:
+        raise Undecodable(contradiction)
+    if photometric == "RGB" and stream.transformed is None and stream.jfif:
+        photometric = "YBR_FULL"
+    elif photometric == "RGB" and stream.transformed:
+        raise Undecodable(contradiction)
+    if photometric == "YBR_FULL" and family is Family.JPEG and stream.lossy:
+        if module.allocated != 8:
+            raise Undecodable("colour of more than 8 bits cannot be converted to RGB")
+        return "RGB", True
+    return photometric, False
+
+
+# -- JPEG, JPEG-LS, JPEG 2000 -------------------------------------------------------------------------------
+
+
+def _decoded(data: bytes, family: Family, stream: Codestream) -> Pixel:
+    """The decoder's values as unsigned numbers of the codestream's precision, in one dimension."""
+    if family in (Family.JPEG2000, Family.HTJ2K):
+        raw = _openjpeg(data, version=2)
+    else:
+        raw = _libjpeg(repair_scan(data, stream), version=2)
+    size = 1 if stream.precision <= 8 else 2 if stream.precision <= 16 else 4
+    if len(raw) != stream.rows * stream.columns * stream.components * size:
+        raise Undecodable("the decoder gave another size than the codestream declares")
+    array = np.frombuffer(raw, f"<u{size}")
+    # A signed codestream comes with its sign extended over the whole cell.
+    return array & ((1 << stream.precision) - 1) if stream.signed else array
+
+
+def _fit(array: Pixel, family: Family, stream: Codestream, module: PixelModule) -> Pixel:
+    """The values in the dataset's own type; none may need more than Bits Stored.
+
+    JPEG 2000 streams are sometimes unsigned where the dataset is signed, and the other way round; JPEG and
+    JPEG-LS have no sign at all. Then the sign is the highest bit of the precision, or of Bits Stored.
+    """
+    stored = module.stored
+    cells = array.astype(module.dtype.str.replace("i", "u"), copy=False)
+    if not module.signed:
+        if stream.precision > stored and int(cells.max(initial=0)) >> stored:
+            raise Undecodable("decoded values use bits above Bits Stored")
+        return cells
+    if family is Family.JPEG and stream.precision < stored:
+        return cells.view(module.dtype)
+    values = _extend(cells, stream.precision, module)
+    low, high = -(1 << stored - 1), (1 << stored - 1) - 1
+    if stream.precision > stored and not low <= int(values.min()) <= int(values.max()) <= high:
+        if int(cells.max()) >> stored:
+            raise Undecodable("decoded values use bits above Bits Stored")
+        values = _extend(cells, stored, module)
+    return values
+
+
+def _extend(cells: Pixel, bits: int, module: PixelModule) -> Pixel:
+    """Sign extension of values of ``bits`` bits over the whole cell."""
+    shift = module.dtype.itemsize * 8 - bits
+    values: Pixel = (cells << shift).view(module.dtype) >> shift
+    return values
+
+
+# -- RLE and deflated frames --------------------------------------------------------------------------------
+
+
+def _rle(data: bytes, module: PixelModule) -> Pixel:
+    """PS3.5 Annex G: one segment per byte of a pixel, the most significant first; cells of one bit packed."""
+    depth = max(1, module.allocated // 8)
+    size = module.rows * module.columns if module.allocated > 1 else (module.pixels + 7) // 8
+    header = np.frombuffer(data[:64], "<u4")
+    count = depth * module.samples
+    if len(header) != 16 or int(header[0]) != count or count > 15:
+        raise Undecodable("the RLE header does not fit Bits Allocated and Samples per Pixel")
+    starts = [int(offset) for offset in header[1 : count + 1]] + [len(data)]
+    if starts != sorted(starts) or starts[0] < 64:
+        raise Undecodable("the RLE segments are out of order")
+    segments = [_unpack(data[a:b], size) for a, b in pairwise(starts)]
+    planes = np.frombuffer(b"".join(segments), "u1")
+    if module.allocated == 1:
+        return _bits(planes, module)
+    planes = planes.reshape(module.samples, depth, module.rows, module.columns)[:, ::-1]
+    cells = np.ascontiguousarray(planes.transpose(2, 3, 0, 1))
+    return cells.view(module.dtype).reshape(module.shape)
+
+
+def _unpack(segment: bytes, size: int) -> bytes:
+    """PackBits, never more than one run beyond ``size`` bytes."""
+    out, pos, end = bytearray(), 0, len(segment)
+    while len(out) < size:
+        if pos + 1 >= end:
+            raise Undecodable("an RLE segment is cut short")
+        control = segment[pos]
+        if control < 128:
+            out += segment[pos + 1 : pos + 2 + control]
+            pos += control + 2
+        elif control > 128:
+            out += segment[pos + 1 : pos + 2] * (257 - control)
+            pos += 2
+        else:
+            pos += 1
+    return bytes(out[:size])
+
+
+def _deflated(data: bytes, module: PixelModule) -> Pixel:
+    """PS3.5 A.4.12 (Deflated Image Frame): one native frame, cells of one bit packed."""
+    size = (module.pixels * module.allocated + 7) // 8
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    native = inflater.decompress(data, size + 2)
+    if not inflater.eof or not size <= len(native) <= size + size % 2:
+        raise Undecodable("the deflated frame has another size than declared")
+    if module.allocated == 1:
+        return _bits(np.frombuffer(native, "u1", size), module)
+    array = np.frombuffer(native, module.dtype, module.pixels)
+    if module.samples > 1 and module.planar:
+        array = array.reshape(module.samples, module.rows, module.columns).transpose(1, 2, 0)
+    return np.ascontiguousarray(array.reshape(module.shape))
+
+
+def _bits(packed: Pixel, module: PixelModule) -> Pixel:
+    return np.unpackbits(packed, count=module.pixels, bitorder="little").reshape(module.shape)
+
+
+_DECODERS: Mapping[Family, Callable[[bytes, PixelModule], Pixel]] = {
+    Family.RLE: _rle,
+    Family.DEFLATE: _deflated,
+}
