@@ -172,13 +172,12 @@ def _colour(family: Family, stream: Codestream, module: PixelModule) -> tuple[st
         if not stream.transformed:
             raise Undecodable(contradiction)
         return "RGB", False
-    is_ybr = module.photometric in ("YBR_FULL", "YBR_FULL_422")
     photometric = _native_photometric(module)
-    if stream.transformed is False and is_ybr:
-        raise Undecodable(contradiction)
-    if photometric == "RGB" and stream.transformed is None and stream.jfif:
+    if stream.rgb_ids:
+        photometric = "RGB"
+    elif stream.jfif and stream.transformed is None:
         photometric = "YBR_FULL"
-    elif photometric == "RGB" and stream.transformed:
+    if stream.transformed not in (None, photometric == "YBR_FULL"):
         raise Undecodable(contradiction)
     if photometric == "YBR_FULL" and family is Family.JPEG and stream.lossy:
         if module.allocated != 8:

@@ -31,12 +31,14 @@ class Codestream:
     lossy
         It cannot have been reversible: DCT, irreversible wavelet, or near-lossless with an error.
     transformed
-        JPEG 2000: a multiple component transformation that the decoder undoes. JPEG: APP14 or component
-        identifiers are silent (``None``), say YCbCr (``True``) or RGB (``False``).
-    jfif
-        Has a JFIF marker, which makes three components YCbCr.
+        JPEG 2000: whether it has a multiple component transformation, which the decoder undoes. JPEG: what
+        Adobe's APP14 marker says: YCbCr (``True``), RGB (``False``) or nothing (``None``).
+    rgb_ids, jfif
+        JPEG: component identifiers spell RGB; a JFIF marker makes three components YCbCr.
     scan
         JPEG: offset of the first Start of Scan marker.
+    sequential
+        JPEG: baseline or extended sequential DCT.
     """
 
     rows: int
@@ -46,6 +48,7 @@ class Codestream:
     signed: bool = False
     lossy: bool = False
     transformed: bool | None = None
+    rgb_ids: bool = False
     jfif: bool = False
     scan: int = 0
     sequential: bool = False
@@ -108,8 +111,6 @@ def _read_jpeg(data: bytes) -> Codestream:  # noqa: PLR0912 - one pass over the 
     if not frame:
         raise Undecodable("the JPEG codestream has a scan before its frame header")
     precision, rows, columns, components = struct.unpack_from(">BHHB", frame)
-    if frame[6::3][:components] in _RGB_IDS:
-        transformed = False
     near = segment[1 + 2 * segment[0]] if frame_marker == 0xF7 else 0
     return Codestream(
         rows=rows,
@@ -118,6 +119,7 @@ def _read_jpeg(data: bytes) -> Codestream:  # noqa: PLR0912 - one pass over the 
         precision=precision,
         lossy=frame_marker not in _SOF_LOSSLESS or near > 0,
         transformed=transformed,
+        rgb_ids=frame[6::3][:components] in _RGB_IDS,
         jfif=jfif,
         scan=pos,
         sequential=frame_marker in _SOF_SEQUENTIAL_DCT,
@@ -151,7 +153,7 @@ def read_jpeg2000(data: bytes) -> Codestream:
     """
     try:
         return _read_jpeg2000(data, _jp2_codestream(data) if data.startswith(_JP2_SIGNATURE) else 0)
-    except (struct.error, IndexError):
+    except (struct.error, IndexError, OverflowError):
         raise Undecodable("the JPEG 2000 codestream is cut short") from None
 
 
