@@ -50,8 +50,7 @@ def _cleaned(text: str, lower: bool) -> str:
     text = unicodedata.normalize("NFC", text[:_MAX_CHARACTERS])
     if lower:
         text = unicodedata.normalize("NFC", text.lower())
-    text = "".join(map(_character, text)).strip(" ")
-    return unicodedata.normalize("NFC", _BLANKS.sub("_", text))
+    return _BLANKS.sub("_", "".join(map(_character, text)).strip(" "))
 
 
 def identifier(text: str) -> str:
