@@ -71,17 +71,20 @@ def _retire(candidate: Candidate, how: Literal["delete", "move"], moved_to: str 
         if how == "delete":
             os.unlink(candidate.name, dir_fd=source)
             return True
-        base = f"{candidate.root}/{SORTED}" if moved_to is None else moved_to
-        os.makedirs(base, exist_ok=True)
+        if moved_to is None:
+            base, parts = candidate.root, [SORTED, *parts]
+        else:
+            base = moved_to
+            os.makedirs(base, exist_ok=True)
         with _closing(_enter(base, parts, make=True)) as target:
             return _move(candidate, source, target)
 
 
 def _parts(candidate: Candidate) -> list[str]:
     """The folders between the drop folder and the file."""
-    inside = candidate.folder.removeprefix(candidate.root)
-    parts = [part for part in inside.split("/") if part]
-    if (inside and candidate.folder == inside) or ".." in parts:
+    root, folder = f"{candidate.root}/", f"{candidate.folder}/"
+    parts = [part for part in folder.removeprefix(root).split("/") if part]
+    if not folder.startswith(root) or ".." in parts:
         raise OSError(errno.EINVAL, "the source does not lie in its drop folder")
     return parts
 

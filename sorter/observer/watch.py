@@ -1,0 +1,322 @@
+"""A watchdog observer for each drop folder, supervised. Its handler only sets a flag: look again.
+
+Events are a hint. They are lost on queue overflow, on network file systems, beyond the watch limit and after
+the silent death of a watchdog thread; and most producers close files that no event names. What is there is
+decided by :mod:`sorter.observer.walk` alone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import logging
+import os
+import re
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+from watchdog.events import (
+    DirCreatedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileModifiedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
+from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
+from watchdog.observers.polling import PollingObserver
+from watchdog.utils import BaseThread
+
+from sorter.observer.retire import SORTED
+
+Mode = Literal["auto", "events", "poll", "scan"]
+
+STOP_SECONDS = 5.0  # an observer that takes longer to stop is left behind; its threads are daemons
+POLL_SECONDS = 5.0
+# Where something appears. Not opened and read (our own reads), not deleted (our own retiring), and for
+# inotify not modified: one event a write says nothing that the close, or the settler's clock, does not.
+_EVENTS: list[type[FileSystemEvent]] = [FileCreatedEvent, FileMovedEvent, DirCreatedEvent, DirMovedEvent]
+_EVENTS_INOTIFY = [*_EVENTS, FileClosedEvent]
+_EVENTS_POLL = [*_EVENTS, FileModifiedEvent]
+# Other machines, user space or another layer write there, and inotify does not hear of it.
+_SCAN_ONLY = frozenset(
+    ("nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "9p", "virtiofs", "ceph", "glusterfs", "lustre",
+     "gpfs", "beegfs", "gfs2", "ocfs2", "orangefs", "afs", "coda", "overlay", "vboxsf", "vmhgfs", "prl_fs")
+)  # fmt: skip
+
+
+class TroubleKind(StrEnum):
+    """What :meth:`Watch.check` can find."""
+
+    ROOT_ABSENT = "root_absent"  # missing or not accessible
+    ROOT_BACK = "root_back"
+    ROOT_CHANGED = "root_changed"  # another folder or file system lies there now
+    THREAD_DIED = "thread_died"
+    WATCH_LIMIT = "watch_limit"  # fs.inotify.max_user_watches; walks alone from now on
+    START_FAILED = "start_failed"
+    STOP_FAILED = "stop_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """One finding. ``root`` is the position among the drop folders; ``detail`` the name of an error."""
+
+    kind: TroubleKind
+    root: int
+    detail: str = ""
+
+
+class Watch:
+    """Wakes the daemon when something may have appeared in a drop folder, and keeps doing so.
+
+    Parameters
+    ----------
+    roots
+        Drop folders, absolute.
+    wake
+        Set when a folder should be walked.
+    mode
+        ``events`` (inotify), ``poll`` (watchdog's snapshots), ``scan`` (periodic walks only), or ``auto``:
+        ``scan`` on network, FUSE and overlay file systems, else ``events``.
+    exclude
+        Folders whose events wake nobody, such as an archive inside the drop folder.
+    """
+
+    def __init__(
+        self, roots: Sequence[str], wake: threading.Event, *, mode: Mode = "auto", exclude: Sequence[str] = ()
+    ) -> None:
+        self._wake = wake
+        self._roots = [_Root(index, path, wake, mode, exclude) for index, path in enumerate(roots)]
+        self._unreported: list[Trouble] = []
+
+    @property
+    def modes(self) -> list[str]:
+        """For each root what is in use now: ``events``, ``poll``, ``scan`` or ``absent``."""
+        return [root.mode for root in self._roots]
+
+    def start(self) -> None:
+        """Start watching. Nothing that goes wrong is fatal; the next :meth:`check` tells it."""
+        _hush_watchdog()
+        for root in self._roots:
+            self._unreported += root.start()
+        self._wake.set()
+
+    def check(self) -> list[Trouble]:
+        """Look whether every thread lives and every root is what it was; rebuild what is not, and wake.
+
+        Returns
+        -------
+        list[Trouble]
+            What was found; a lasting state is told once, when it begins. Empty where all is well.
+        """
+        found, self._unreported = self._unreported, []
+        for root in self._roots:
+            found += root.check()
+        if found:
+            self._wake.set()
+        return found
+
+    def stop(self) -> None:
+        """Stop watching. Returns within a few seconds for each root even where a thread hangs."""
+        for root in self._roots:
+            root.stop()
+
+
+class _Root:
+    """One drop folder and its observer; each has its own, so that one that breaks is rebuilt alone."""
+
+    def __init__(
+        self, index: int, path: str, wake: threading.Event, want: Mode, exclude: Sequence[str]
+    ) -> None:
+        self.mode: Literal["events", "poll", "scan", "absent"] = "scan"
+        self._index = index
+        self._path = path
+        self._wake = wake
+        self._want = want
+        self._exclude = exclude
+        self._identity: tuple[int, int] | None = None
+        self._observer: BaseObserver | None = None
+        self._limited = False
+        self._failing = False
+
+    def start(self) -> list[Trouble]:
+        self._identity = _identity(self._path)
+        if self._identity is None:
+            self.mode = "absent"
+            return [self._trouble(TroubleKind.ROOT_ABSENT)]
+        self.mode = self._choose()
+        return [] if self.mode == "scan" else self._observe()
+
+    def check(self) -> list[Trouble]:
+        identity = _identity(self._path)
+        if identity is None:
+            if self.mode == "absent":
+                return []
+            return self.stop() + self.start()
+        if identity != self._identity:
+            kind = TroubleKind.ROOT_BACK if self.mode == "absent" else TroubleKind.ROOT_CHANGED
+            self._limited = False
+            return [self._trouble(kind), *self.stop(), *self.start()]
+        if self._observer is not None and not _alive(self._observer):
+            return [self._trouble(TroubleKind.THREAD_DIED), *self.stop(), *self.start()]
+        if self._failing:
+            return self.start()
+        if self.mode == "events" and _watch_limit_reached(self._path):
+            return self._give_in()
+        return []
+
+    def stop(self) -> list[Trouble]:
+        observer, self._observer = self._observer, None
+        failure = "" if observer is None else _stop(observer)
+        return [self._trouble(TroubleKind.STOP_FAILED, failure)] if failure else []
+
+    def _choose(self) -> Literal["events", "poll", "scan"]:
+        if self._limited:
+            return "scan"
+        if self._want != "auto":
+            return self._want
+        mountinfo = Path("/proc/self/mountinfo").read_bytes()
+        kind = file_system(os.path.realpath(self._path), os.fsdecode(mountinfo))
+        return "scan" if kind in _SCAN_ONLY or kind.startswith("fuse") else "events"
+
+    def _observe(self) -> list[Trouble]:
+        """Start an observer; where that fails walk only, and try again at each check."""
+        # A symlink as drop folder: inotify would watch the link.
+        root = os.path.realpath(self._path)
+        quiet = [f"{root}/{SORTED}", *map(os.path.realpath, self._exclude)]
+        try:
+            if self.mode == "poll":
+                self._observer, events = PollingObserver(timeout=POLL_SECONDS), _EVENTS_POLL
+            else:
+                self._observer, events = Observer(), _EVENTS_INOTIFY
+            self._observer.schedule(_Waker(self._wake, quiet), root, recursive=True, event_filter=events)
+            self._observer.start()
+        except (OSError, RuntimeError) as error:  # RuntimeError: no new thread can be started
+            number = error.errno if isinstance(error, OSError) else None
+            if number == errno.ENOSPC:
+                return self._give_in()
+            told, self._failing, self.mode = self._failing, True, "scan"
+            detail = errno.errorcode.get(number or 0, type(error).__name__)
+            return self.stop() + ([] if told else [self._trouble(TroubleKind.START_FAILED, detail)])
+        self._failing = False
+        return []
+
+    def _give_in(self) -> list[Trouble]:
+        """Beyond the watch limit watchdog leaves folders out without a word: its events are worth little.
+
+        Not tried again: the watches that were given back would be found free, and run out again.
+        """
+        self._limited, self._failing, self.mode = True, False, "scan"
+        return [self._trouble(TroubleKind.WATCH_LIMIT), *self.stop()]
+
+    def _trouble(self, kind: TroubleKind, detail: str = "") -> Trouble:
+        return Trouble(kind, self._index, detail)
+
+
+class _Waker(FileSystemEventHandler):
+    """Sets the flag and no more: an exception here would end the observer, and its stop waits for us."""
+
+    def __init__(self, wake: threading.Event, exclude: Sequence[str]) -> None:
+        self._wake = wake
+        self._exclude = tuple(f"{folder}/" for folder in exclude)
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        appeared = os.fsdecode(event.dest_path or event.src_path)
+        if not f"{appeared}/".startswith(self._exclude):
+            self._wake.set()
+
+
+def file_system(path: str, mountinfo: str) -> str:
+    """The type of the file system that holds a path, from the text of ``/proc/self/mountinfo``.
+
+    Source: https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html
+    """
+    kind, longest = "", -1
+    for line in mountinfo.splitlines():
+        before, _, after = line.partition(" - ")
+        fields = before.split(" ")
+        if len(fields) < 5 or not after:
+            continue
+        point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[4]).rstrip("/")
+        # Of equals the last one counts: it was mounted over the others.
+        if len(point) >= longest and f"{path}/".startswith(f"{point}/"):
+            kind, longest = after.split(" ")[0], len(point)
+    return kind
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        seen = os.stat(path)
+    except OSError:
+        return None  # told as root_absent; the walk says why
+    return (seen.st_dev, seen.st_ino)
+
+
+def _alive(observer: BaseObserver) -> bool:
+    return bool(observer.emitters) and all(thread.is_alive() for thread in _threads(observer))
+
+
+def _threads(observer: BaseObserver) -> Iterator[threading.Thread]:
+    """Observer, emitters, and the inotify reader, which versions of watchdog keep in different attributes."""
+    for owner in (observer, *observer.emitters):
+        yield owner
+        yield from (part for part in vars(owner).values() if isinstance(part, threading.Thread))
+
+
+def _stop(observer: BaseObserver) -> str:
+    """Stop an observer without waiting for ever; what went wrong, or nothing."""
+    failures = []
+
+    def stop() -> None:
+        try:
+            observer.stop()
+            if observer.is_alive():
+                observer.join()
+        except Exception as error:  # noqa: BLE001 - whatever a broken observer raises is reported as a Trouble
+            failures.append(type(error).__name__)
+
+    stopping = threading.Thread(target=stop, name="sorter-stop-watch", daemon=True)
+    stopping.start()
+    stopping.join(STOP_SECONDS)
+    return "timeout" if stopping.is_alive() else "".join(failures)
+
+
+def _watch_limit_reached(path: str) -> bool:
+    """Whether one watch more is refused. The limit is the user's, so a second inotify instance can tell."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = libc.inotify_init1(os.O_CLOEXEC)
+    if fd < 0:
+        return False  # the limit of instances, not of watches
+    try:
+        watch = libc.inotify_add_watch(fd, os.fsencode(path), 0x00000200)  # IN_DELETE
+        return bool(watch < 0 and ctypes.get_errno() == errno.ENOSPC)
+    finally:
+        os.close(fd)
+
+
+class _SparesWatchdog:
+    """Prints no traceback of a watchdog thread (it quotes paths); :meth:`Watch.check` reports the death."""
+
+    def __init__(self) -> None:
+        self._previous = threading.excepthook
+
+    def __call__(self, args: threading.ExceptHookArgs) -> None:
+        if not isinstance(args.thread, BaseThread):
+            self._previous(args)
+
+
+def _hush_watchdog() -> None:
+    """Keep watchdog's own words, which are full of paths, off stderr."""
+    # One of its warnings prints every path it watches (watchdog 7.1, two unreadable folders).
+    warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning, r"watchdog\.")
+    logging.getLogger("watchdog").addHandler(logging.NullHandler())
+    if not isinstance(threading.excepthook, _SparesWatchdog):
+        threading.excepthook = _SparesWatchdog()
