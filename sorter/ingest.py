@@ -8,7 +8,7 @@ from sorter.index import Index, Known
 from sorter.model import Candidate, Kind, Outcome, Refused, Staged
 from sorter.organizer.archive import Archive
 from sorter.organizer.judge import KnownInstance, Verdict, collides, judge
-from sorter.organizer.layout import Layout
+from sorter.organizer.layout import Layout, path_key
 from sorter.organizer.place import place
 from sorter.workers import Recipe, Workers
 
@@ -45,9 +45,18 @@ def ingest(
             verdicts = _judged(staged, known, archive, workers)
             places = place(verdicts, known, layout, owners=index.folder_owners, taken=index.taken)
             outcomes = archive.publish(verdicts, places, refused, synced=batch.synced)
-            index.record(outcomes, places)  # one transaction: instances and ledger
+            index.record(outcomes, places, _path_keys(outcomes))  # one transaction: instances and ledger
         archive.discard(batch.results)
         yield outcomes
+
+
+def _path_keys(outcomes: Sequence[Outcome]) -> dict[str, int]:
+    """By SOP Instance UID, of what was stored."""
+    return {
+        one.instance.header.text("SOPInstanceUID"): path_key(one.path)
+        for one in outcomes
+        if one.kind is Kind.STORED and one.instance
+    }
 
 
 def _judged(staged: Sequence[Staged], known: Known, archive: Archive, workers: Workers) -> list[Verdict]:

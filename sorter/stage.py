@@ -32,6 +32,8 @@ IN_MEMORY = 32 << 20
 JUNK_COPIED_UP_TO = 64 << 20
 GZIP_LIMIT = 8 << 30
 GZIP_RATIO = 1000
+# What needs no decoder, so that numpy is not even imported: PS3.5 A.1, A.2, A.3, A.5.
+_NATIVE = frozenset(f"1.2.840.10008.1.2{suffix}" for suffix in ("", ".1", ".1.99", ".2"))
 _CHUNK = 1 << 20
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -88,19 +90,21 @@ def _stage(candidate: Candidate, name: str, job: Job) -> Staged | Refused:
     try:
         source = _read(candidate, name, job)
         return _instance(candidate, source, name, job)
-    except Refusal as refusal:
-        return _refused(candidate, source, refusal, name, job)
-    except Unparsable as trouble_:
-        refusal = Refusal(Kind.REJECTED, trouble_.reason, trouble_.detail)
-        return _refused(candidate, source, refusal, name, job)
     except ArchiveError:
         raise
-    except MemoryError:
-        refusal = Refusal(Kind.REJECTED, Reason.TOO_LARGE, "needs more memory than a worker may use")
-        return _refused(candidate, source, refusal, name, job)
     except Exception as error:  # noqa: BLE001 - the worker's edge: 8 and more types escape a damaged header
-        refusal = Refusal(Kind.REJECTED, Reason.MALFORMED, f"the parser failed: {describe(error)}")
-        return _refused(candidate, source, refusal, name, job)
+        return _refused(candidate, source, _verdict(error), name, job)
+
+
+def _verdict(error: Exception) -> Refusal:
+    """What an exception says about the source; MemoryError may come from anywhere."""
+    if isinstance(error, Refusal):
+        return error
+    if isinstance(error, Unparsable):
+        return Refusal(Kind.REJECTED, error.reason, error.detail)
+    if isinstance(error, MemoryError):
+        return Refusal(Kind.REJECTED, Reason.TOO_LARGE, "needs more memory than a worker may use")
+    return Refusal(Kind.REJECTED, Reason.MALFORMED, f"the parser failed: {describe(error)}")
 
 
 # -- reading ------------------------------------------------------------------------------------------------
@@ -277,7 +281,7 @@ def _instance(candidate: Candidate, source: _Source, name: str, job: Job) -> Sta
         transfer_syntax_uid=dataset.transfer_syntax_uid,
         pixels=Pixels.NATIVE if dataset.pixel_data else Pixels.NONE,
     )
-    if dataset.pixel_data is not None and dataset.pixel_data.encapsulated:
+    if dataset.pixel_data is not None and dataset.transfer_syntax_uid not in _NATIVE:
         instance = _decoded(instance, dataset, name, job)
     if instance.pixels is Pixels.TRANSCODED:
         _drop_raw(source, job)
@@ -293,7 +297,8 @@ def _decoded(instance: Instance, dataset: Dataset, name: str, job: Job) -> Insta
     from sorter.parser.pixels import Kept, plan, transcode, verify  # noqa: PLC0415 - numpy only when needed
 
     try:
-        plan(dataset, job.families)
+        if plan(dataset, job.families) is not Pixels.TRANSCODED:
+            return instance
         if not job.decode:
             raise Kept(Pixels.KEPT_DECODER_CRASHED, "crashed, hung or needed too much memory")
         with job.staging.create(name) as out, trouble("stage a decoded file"):

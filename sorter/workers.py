@@ -112,14 +112,14 @@ class Workers:
     def rest(self) -> None:
         """Let the processes go; the next task starts new ones. Idle pools cost memory and wake-ups."""
         if self._pool is not None:
-            self._pool.close()
+            self._pool.close()  # type: ignore[no-untyped-call]
             self._pool.join()
             self._pool = None
 
     def close(self) -> None:
         """Stop at once, whatever runs."""
         if self._pool is not None:
-            self._pool.stop()
+            self._pool.stop()  # type: ignore[no-untyped-call]
             self._pool.join()
             self._pool = None
 

@@ -148,6 +148,10 @@ class Settler:
         first = self._first()
         return None if first is None else first.ready_at
 
+    def holds(self, candidate: Candidate) -> bool:
+        """Whether a file is waiting, in any version."""
+        return (candidate.folder, candidate.name) in self._waiting
+
     def forget(self, folder: str, name: str) -> None:
         """Drop a file that has a final outcome or has vanished; unknown ones are no error."""
         self._waiting.pop((folder, name), None)
