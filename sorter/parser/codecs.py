@@ -8,6 +8,7 @@ bits above Bits Stored and colours that contradict their description are refused
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from libjpeg.utils import decode_pixel_data as _libjpeg
 from openjpeg.utils import decode_pixel_data as _openjpeg
 from pydicom.pixels.processing import convert_color_space
 
-from sorter.parser.codestream import Codestream, Undecodable, read_jpeg, read_jpeg2000, repair_scan
+from sorter.parser.codestream import END, Codestream, Undecodable, read_jpeg, read_jpeg2000, repair_scan
 
 Pixel = npt.NDArray[Any]
 
@@ -136,6 +137,8 @@ def frame(data: bytes, family: Family, module: PixelModule) -> Frame:
     if family in _DECODERS:
         return Frame(data, family, module, None, _native_photometric(module))
     stream = read_jpeg2000(data) if family in (Family.JPEG2000, Family.HTJ2K) else read_jpeg(data)
+    if END not in data[-10:]:  # decoders make up what is missing
+        raise Undecodable("the codestream has no end")
     if (stream.rows, stream.columns) != (module.rows, module.columns):
         raise Undecodable("the codestream's size differs from Rows and Columns")
     if stream.components != module.samples:
@@ -240,11 +243,10 @@ def _rle(data: bytes, module: PixelModule) -> Pixel:
     """PS3.5 Annex G: one segment per byte of a pixel, the most significant first; cells of one bit packed."""
     depth = max(1, module.allocated // 8)
     size = module.rows * module.columns if module.allocated > 1 else (module.pixels + 7) // 8
-    header = np.frombuffer(data[:64], "<u4")
     count = depth * module.samples
-    if len(header) != 16 or int(header[0]) != count or count > 15:
+    if len(data) < 64 or count > 15 or struct.unpack_from("<L", data)[0] != count:
         raise Undecodable("the RLE header does not fit Bits Allocated and Samples per Pixel")
-    starts = [int(offset) for offset in header[1 : count + 1]] + [len(data)]
+    starts = [*struct.unpack_from(f"<{count}L", data, 4), len(data)]
     if starts != sorted(starts) or starts[0] < 64:
         raise Undecodable("the RLE segments are out of order")
     segments = [_unpack(data[a:b], size) for a, b in pairwise(starts)]
@@ -257,11 +259,9 @@ def _rle(data: bytes, module: PixelModule) -> Pixel:
 
 
 def _unpack(segment: bytes, size: int) -> bytes:
-    """PackBits, never more than one run beyond ``size`` bytes."""
+    """PackBits; ``size`` bytes and at most two of padding, or Rows and Columns are not what was encoded."""
     out, pos, end = bytearray(), 0, len(segment)
-    while len(out) < size:
-        if pos + 1 >= end:
-            raise Undecodable("an RLE segment is cut short")
+    while pos + 1 < end and len(out) <= size + 2:
         control = segment[pos]
         if control < 128:
             out += segment[pos + 1 : pos + 2 + control]
@@ -271,6 +271,8 @@ def _unpack(segment: bytes, size: int) -> bytes:
             pos += 2
         else:
             pos += 1
+    if not size <= len(out) <= size + 2:
+        raise Undecodable("an RLE segment has another size than declared")
     return bytes(out[:size])
 
 

@@ -59,6 +59,7 @@ _SOF_LOSSLESS = frozenset((0xC3, 0xC7, 0xCB, 0xCF, 0xF7))
 _SOF_SEQUENTIAL_DCT = frozenset((0xC0, 0xC1))
 _STANDALONE = frozenset((0x01, *range(0xD0, 0xD9)))
 _SOS, _EOI, _APP0, _APP14 = 0xDA, 0xD9, 0xE0, 0xEE
+END = b"\xff\xd9"  # EOI of JPEG and JPEG-LS, EOC of JPEG 2000
 _RGB_IDS = (b"RGB", b"rgb")
 
 
@@ -80,7 +81,7 @@ def read_jpeg(data: bytes) -> Codestream:
         raise Undecodable("the JPEG codestream is cut short") from None
 
 
-def _read_jpeg(data: bytes) -> Codestream:  # noqa: PLR0912 - one pass over the marker segments
+def _read_jpeg(data: bytes) -> Codestream:
     if data[:2] != b"\xff\xd8":
         raise Undecodable("the frame is not a JPEG codestream")
     frame, frame_marker, jfif, transformed, pos = b"", 0, False, None, 2

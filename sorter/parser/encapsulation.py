@@ -10,12 +10,11 @@ import struct
 from collections.abc import Sequence
 from itertools import pairwise
 
-from sorter.parser.codestream import Undecodable
+from sorter.parser.codestream import END, Undecodable
 from sorter.parser.grammar import Buffer
 
 Span = tuple[int, int]  # offset and length of a fragment's value
 _STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")
-_JPEG_END = b"\xff\xd9"
 
 
 def group_frames(
@@ -73,7 +72,7 @@ def _begins(data: Buffer, spans: Sequence[Span], number: int) -> bool:
     if number == 0:
         return True
     before, length = spans[number - 1]
-    return _JPEG_END in data[before + max(0, length - 10) : before + length]
+    return END in data[before + max(0, length - 10) : before + length]
 
 
 def _basic_offsets(data: Buffer, table: Span) -> list[int]:

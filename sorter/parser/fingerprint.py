@@ -39,12 +39,12 @@ _WIDTHS = {
     **dict.fromkeys(("FL", "OF", "OL", "SL", "UL"), 4),
     **dict.fromkeys(("FD", "OD", "OV", "SV", "UV"), 8),
 }
-# What describes the encoding only: Derivation Description and Code Sequence, in which toolkits note a lossless
+# What describes the encoding only: Derivation Description and Code Sequence, in which toolkits note lossless
 # compression; Planar Configuration; the lossy attributes that transcoding adds; offset tables; the pixels
 # themselves; and Data Set Trailing Padding.
 _EXCLUDED = frozenset(
-    (0x00082111, 0x00089215, 0x00280006, 0x00282110, 0x00282112, 0x00282114, 0x7FE00001, 0x7FE00002, 0x7FE00003, 0x7FE00008,
-     0x7FE00009, PIXEL_DATA, 0xFFFCFFFC)
+    (0x00082111, 0x00089215, 0x00280006, 0x00282110, 0x00282112, 0x00282114, 0x7FE00001, 0x7FE00002,
+     0x7FE00003, 0x7FE00008, 0x7FE00009, PIXEL_DATA, 0xFFFCFFFC)
 )  # fmt: skip
 _ITEM, _UNDEFINED = 0xFFFEE000, 0xFFFFFFFF
 _CHUNK = 1 << 20  # a multiple of every width

@@ -55,10 +55,10 @@ def file_meta(dataset: Dataset, source_sha256: str) -> tuple[bytes, int]:
     hex digits of ``pixel_sha256`` are to be written once they are known.
     """
     kept = {tag: element for tag, element in dataset.meta.items() if tag != 0x00020000}
+    uids = {0x00020002: dataset.elements.get(_SOP_CLASS), 0x00020003: dataset.elements.get(_SOP_INSTANCE)}
     values: dict[int, tuple[str, bytes]] = {
         0x00020001: ("OB", b"\0\1"),
-        0x00020002: ("UI", dataset.elements[_SOP_CLASS].value),
-        0x00020003: ("UI", dataset.elements[_SOP_INSTANCE].value),
+        **{tag: ("UI", element.value) for tag, element in uids.items() if element},
         **{tag: (element.vr, element.value) for tag, element in kept.items()},
         0x00020010: ("UI", (IMPLICIT_LITTLE if dataset.implicit else EXPLICIT_LITTLE).encode()),
         0x00020012: ("UI", IMPLEMENTATION_CLASS_UID.encode()),
