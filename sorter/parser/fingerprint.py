@@ -224,12 +224,12 @@ def _native(dataset: Dataset) -> tuple[str, str]:
     padding = pixel_data.end - pixel_data.value - module.length
     if pixel_data.tag != PIXEL_DATA or padding not in (0, module.length % 2):
         raise undecodable("pixel data of another length than declared")
-    with memoryview(dataset.data) as whole, whole[pixel_data.value : pixel_data.end] as value:
-        try:
-            arrays = native_arrays(value, module, dataset.transfer_syntax_uid, pixel_data.vr or "OW")
-            return _values(arrays), module.photometric
-        except Exception as error:  # noqa: BLE001 - pydicom documents none
-            raise undecodable(f"pydicom raised {type(error).__name__}") from None
+    value = memoryview(dataset.data)[pixel_data.value : pixel_data.end]
+    try:
+        arrays = native_arrays(value, module, dataset.transfer_syntax_uid, pixel_data.vr or "OW")
+        return _values(arrays), module.photometric
+    except Exception as error:  # noqa: BLE001 - pydicom documents none
+        raise undecodable(f"pydicom raised {type(error).__name__}") from None
 
 
 def _values(arrays: Iterator[Pixel]) -> str:

@@ -242,8 +242,8 @@ def _read_back(native: Buffer) -> str:
     assert dataset.pixel_data is not None
     module = read_module(dataset, find_places(dataset))
     digest = hashlib.sha256()
-    with memoryview(native) as whole, whole[dataset.pixel_data.value : dataset.pixel_data.end] as value:
-        arrays = native_arrays(value, module, uid, dataset.pixel_data.vr)
-        for piece in native_bytes(arrays, module.allocated):
-            digest.update(piece)
+    value = memoryview(native)[dataset.pixel_data.value : dataset.pixel_data.end]
+    arrays = native_arrays(value, module, uid, dataset.pixel_data.vr)
+    for piece in native_bytes(arrays, module.allocated):
+        digest.update(piece)
     return digest.hexdigest()

@@ -13,13 +13,14 @@ from sorter.parser.codestream import Undecodable, read_jpeg, read_jpeg2000
 from sorter.parser.encapsulation import group_frames
 from sorter.parser.frames import native_bytes
 
+JP2 = b"\0\0\0\x0cjP  \r\n\x87\n"
 MARKERS = [b"\xff\xd8", b"\xff\xc0", b"\xff\xda", b"\xff\xff", b"\xff\x4f\xff\x51", b"\xff\x52",
-           b"\xff\x90", b"\0\0", b"\0\0\0\x0cjP  \r\n\x87\n", b"\0\0\0\0", b"\0\0\0\1abcd", b"jp2c"]  # fmt: skip
+           b"\xff\x90", b"\0\0", JP2, b"\0\0\0\0", b"\0\0\0\1abcd", b"jp2c"]  # fmt: skip
 STREAMS = st.lists(st.one_of(st.sampled_from(MARKERS), st.binary(max_size=20)), max_size=20).map(b"".join)
 
 
 @given(STREAMS)
-@example(b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\0xxxx")
+@example(JP2 + b"\0\0\0\0xxxx")
 def test_reading_a_codestream_head_ends_and_refuses_in_one_way(data):
     for read in (read_jpeg, read_jpeg2000):
         try:

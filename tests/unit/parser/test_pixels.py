@@ -7,8 +7,10 @@ import csv
 import hashlib
 import io
 import json
+import mmap
 import os
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -257,6 +259,45 @@ class Full(io.BytesIO):
 def test_trouble_with_the_output_is_not_trouble_with_the_source():
     with pytest.raises(OSError, match="No space"):
         transcode(walk(bundled("MR_small_RLE.dcm"), frozenset()), Full(), source_sha256="a1" * 32)
+
+
+class Sink(io.RawIOBase):
+    """Forgets what it is given, but counts it."""
+
+    position = 0
+
+    def tell(self):
+        return self.position
+
+    def seek(self, offset, whence=0):
+        self.position = offset
+        return offset
+
+    def write(self, data):
+        self.position += len(data)
+        return len(data)
+
+
+def test_memory_is_a_few_frames_however_many_there_are(codestream):
+    dataset = walk(with_frames([codestream] * 200, 200, has_bot=False), frozenset())
+    transcode(dataset, Sink(), source_sha256="a1" * 32)
+    tracemalloc.start()
+    try:
+        transcode(dataset, Sink(), source_sha256="a1" * 32)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    native_frame = 64 * 64 * 2
+    assert 10 * native_frame > peak - 200 * 200  # less what is noted of each fragment
+
+
+def test_a_mapped_file_gives_the_same_as_its_bytes(tmp_path):
+    (tmp_path / "source").write_bytes(bundled("SC_rgb_rle_2frame.dcm"))
+    with (tmp_path / "source").open("rb") as source, (tmp_path / "native").open("w+b", buffering=0) as out:
+        mapped = mmap.mmap(source.fileno(), 0, prot=mmap.PROT_READ)
+        digest = transcode(walk(mapped, frozenset()), out, source_sha256="a1" * 32)
+        verify(mmap.mmap(out.fileno(), 0, prot=mmap.PROT_READ), digest)
+    assert native(bundled("SC_rgb_rle_2frame.dcm"))[0] == (tmp_path / "native").read_bytes()
 
 
 # -- frames -------------------------------------------------------------------------------------------------
