@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from sorter.errors import ConfigError
 
 SYSTEM_CONFIG = Path("/etc/sorter/sorter.toml")
-Family = Literal["jpeg2000", "htj2k", "jpeg", "jpegls", "rle"]
-FAMILIES: tuple[Family, ...] = ("jpeg2000", "htj2k", "jpeg", "jpegls", "rle")
+Family = Literal["jpeg2000", "htj2k", "jpeg", "jpegls", "rle", "deflate"]
+FAMILIES: tuple[Family, ...] = ("jpeg2000", "htj2k", "jpeg", "jpegls", "rle", "deflate")
 DEFAULT_IGNORE = (".*", "*.part", "*.partial", "*.tmp", "*~", "*.crdownload")
 # Keys that hold several values, and what separates them in an environment variable.
 _LISTS = {"incoming": os.pathsep, "ignore": ",", "decompress": ","}

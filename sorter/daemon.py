@@ -34,6 +34,7 @@ DEEP_SHARE = 0.002
 SPACE_PAUSE = 5.0
 IDLE_REST = 30.0
 HEARTBEAT = 1.0
+TROUBLES_KEPT = 10
 # More files than this are not remembered as waiting at once; the rest is met again by the next walk.
 MOST_WAITING = 100_000
 # What may be a file that is still being written.
@@ -48,6 +49,8 @@ class Daemon:
         self._intake, self._wake, self._stop = intake, wake, stop
         roots = [str(root) for root in self.config.incoming]
         exclude = [str(self.config.archive)]
+        if self.config.retire_to:
+            exclude.append(str(self.config.retire_to))
         self._walkers = [Walker(root, ignore=self.config.ignore, exclude=exclude) for root in roots]
         self._watch = Watch(roots, wake, mode=self.config.watch, exclude=exclude)
         self._settler = Settler(self.config.settle_seconds, self.config.incomplete_seconds)
@@ -103,10 +106,11 @@ class Daemon:
             self._intake.workers.rest()
 
     def _supervise(self) -> None:
-        troubles = [str(trouble) for trouble in self._watch.check()]
-        if troubles and troubles != self._troubles:
-            log.get().warning("watch_trouble", troubles=troubles)
-        self._troubles = troubles
+        found = [f"{one.kind} {one.detail}".strip() for one in self._watch.check()]
+        if found:
+            log.get().warning("watch_trouble", troubles=found, modes=list(self._watch.modes))
+            at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            self._troubles = [*self._troubles, *(f"{at} {one}" for one in found)][-TROUBLES_KEPT:]
 
     # -- which files ----------------------------------------------------------------------------------
 
@@ -155,6 +159,7 @@ class Daemon:
 
     def _walk(self, *, deep: bool) -> Iterator[Candidate]:
         self._wake.clear()  # before the walk: what arrives meanwhile wakes the next one
+        deep = self._suspect() or deep
         began, spent, count = time.monotonic(), time.process_time(), 0
         for walker in self._walkers:
             try:
@@ -170,6 +175,14 @@ class Daemon:
         self._next_walk = now + self.config.walk_seconds
         if deep:
             self._next_deep = now + max(self.config.walk_seconds, spent / DEEP_SHARE)
+
+    def _suspect(self) -> bool:
+        """Hand the folders that events named to the walkers; True where there were too many to know all."""
+        named, complete = self._watch.named()
+        for folder in named:
+            for walker in self._walkers:
+                walker.suspect(folder)
+        return not complete
 
     def _look_at(self, listing: Listing, walker: Walker) -> Iterator[Candidate]:
         known = self._intake.index.seen(listing.candidates)

@@ -85,7 +85,7 @@ def _report(facts: dict[str, Any]) -> str:
             ago = time.time() - walk["at"]
             lines.append(f"last walk  {ago:,.0f} s ago, {walk['files']:,} files in {walk['seconds']:.2f} s")
         lines.append(f"watching   {', '.join(daemon.get('watch', [])) or 'nothing yet'}")
-        lines += [f"TROUBLE    {trouble}" for trouble in daemon.get("troubles", [])]
+        lines += [f"trouble    {trouble}" for trouble in daemon.get("troubles", [])[-3:]]
         lines += _waiting(daemon)
     lines.append(f"archive    {facts['archive']}" + ("" if facts["archive_exists"] else " (does not exist)"))
     if "free_mb" in facts:

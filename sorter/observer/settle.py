@@ -53,8 +53,8 @@ class Settler:
        period. ``cp -p`` and rsync set mtime back, so its age proves nothing; ctime cannot be set.
     2. Any change starts the period again. The age shown to people still counts from the first sight.
     3. A file that was ready, was tried, and was still changing or structurally incomplete is deferred: the
-       next try comes after 1, 2, 4, ... quiet periods, up to ``backoff_max`` seconds. From then on it also
-       has to be quiet for that long after a change, so the wait grows just beyond a slow sender's pauses.
+       next try comes after 1, 2, 4, ... quiet periods, up to ``backoff_max`` seconds. A change ends that
+       wait: the slow sender may be done, so the file is tried again one quiet period after it.
     4. Nothing is ever given up here. :meth:`gave_enough_time` tells the caller when a file was incomplete
        and unchanged for so long that it may be rejected.
 
@@ -101,7 +101,7 @@ class Settler:
         elif entry.candidate.version != candidate.version:
             self._renew(entry, candidate, now)
             entry.reason = Reason.CHANGING
-            entry.ready_at = now + (self._backoff(entry.attempts) if entry.attempts else self._quiet)
+            entry.ready_at = now + self._quiet
         if now < entry.ready_at:
             self._wait(key, entry)
             return False

@@ -146,6 +146,12 @@ class Walker:
         if folder is not None:
             folder.unknown.discard(listing.serial)
 
+    def suspect(self, folder: str) -> None:
+        """List this folder at the next walk whatever it looks like: an event named it."""
+        entry = self._folders.get(folder)
+        if entry is not None:
+            entry.complete = False
+
     def _list(self, path: str) -> Iterator[Listing]:
         """The folder in parts. Its version is taken before the first entry is read."""
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | (0 if path == self.root else os.O_NOFOLLOW))

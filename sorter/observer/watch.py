@@ -1,4 +1,4 @@
-"""A watchdog observer for each drop folder, supervised. Its handler only sets a flag: look again.
+"""A watchdog observer for each drop folder, supervised. Its handler only says: look again, here first.
 
 Events are a hint. They are lost on queue overflow, on network file systems, beyond the watch limit and after
 the silent death of a watchdog thread; and most producers close files that no event names. What is there is
@@ -14,6 +14,7 @@ import os
 import re
 import threading
 import warnings
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -41,6 +42,7 @@ Mode = Literal["auto", "events", "poll", "scan"]
 
 STOP_SECONDS = 5.0  # an observer that takes longer to stop is left behind; its threads are daemons
 POLL_SECONDS = 5.0
+MOST_NAMED = 20_000  # folders named by events that nobody has asked for yet
 # Where something appears. Not opened and read (our own reads), not deleted (our own retiring), and for
 # inotify not modified: one event a write says nothing that the close, or the settler's clock, does not.
 _EVENTS: list[type[FileSystemEvent]] = [FileCreatedEvent, FileMovedEvent, DirCreatedEvent, DirMovedEvent]
@@ -94,7 +96,10 @@ class Watch:
         self, roots: Sequence[str], wake: threading.Event, *, mode: Mode = "auto", exclude: Sequence[str] = ()
     ) -> None:
         self._wake = wake
-        self._roots = [_Root(index, path, wake, mode, exclude) for index, path in enumerate(roots)]
+        self._named: deque[str] = deque(maxlen=MOST_NAMED)
+        self._roots = [
+            _Root(index, path, _Bell(wake, self._named), mode, exclude) for index, path in enumerate(roots)
+        ]
         self._unreported: list[Trouble] = []
 
     @property
@@ -124,6 +129,17 @@ class Watch:
             self._wake.set()
         return found
 
+    def named(self) -> tuple[set[str], bool]:
+        """Folders that events named since the last call; and whether these are all, or there were too many.
+
+        A hint for the walk: a write into an existing file changes no folder, so only its event tells where.
+        """
+        complete = len(self._named) < MOST_NAMED
+        found = set()
+        while self._named:
+            found.add(self._named.popleft())
+        return found, complete
+
     def stop(self) -> None:
         """Stop watching. Returns within a few seconds for each root even where a thread hangs."""
         for root in self._roots:
@@ -133,13 +149,11 @@ class Watch:
 class _Root:
     """One drop folder and its observer; each has its own, so that one that breaks is rebuilt alone."""
 
-    def __init__(
-        self, index: int, path: str, wake: threading.Event, want: Mode, exclude: Sequence[str]
-    ) -> None:
+    def __init__(self, index: int, path: str, bell: _Bell, want: Mode, exclude: Sequence[str]) -> None:
         self.mode: Literal["events", "poll", "scan", "absent"] = "scan"
         self._index = index
         self._path = path
-        self._wake = wake
+        self._bell = bell
         self._want = want
         self._exclude = exclude
         self._identity: tuple[int, int] | None = None
@@ -197,7 +211,8 @@ class _Root:
                 self._observer, events = PollingObserver(timeout=POLL_SECONDS), _EVENTS_POLL
             else:
                 self._observer, events = Observer(), _EVENTS_INOTIFY
-            self._observer.schedule(_Waker(self._wake, quiet), root, recursive=True, event_filter=events)
+            waker = _Waker(self._bell, quiet, root, self._path)
+            self._observer.schedule(waker, root, recursive=True, event_filter=events)
             self._observer.start()
         except (OSError, RuntimeError) as error:  # RuntimeError: no new thread can be started
             number = error.errno if isinstance(error, OSError) else None
@@ -221,17 +236,31 @@ class _Root:
         return Trouble(kind, self._index, detail)
 
 
-class _Waker(FileSystemEventHandler):
-    """Sets the flag and no more: an exception here would end the observer, and its stop waits for us."""
+@dataclass(frozen=True, slots=True)
+class _Bell:
+    """What a handler rings: the flag, and the folders to look at first."""
 
-    def __init__(self, wake: threading.Event, exclude: Sequence[str]) -> None:
-        self._wake = wake
+    wake: threading.Event
+    named: deque[str]
+
+
+class _Waker(FileSystemEventHandler):
+    """Notes the folder, sets the flag and does nothing else.
+
+    An exception here would end the observer, and its ``stop`` waits for a handler that hangs.
+    """
+
+    def __init__(self, bell: _Bell, exclude: Sequence[str], real_root: str, root: str) -> None:
+        self._bell = bell
         self._exclude = tuple(f"{folder}/" for folder in exclude)
+        self._real_root, self._root = real_root, root
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         appeared = os.fsdecode(event.dest_path or event.src_path)
         if not f"{appeared}/".startswith(self._exclude):
-            self._wake.set()
+            folder = os.path.dirname(appeared)
+            self._bell.named.append(self._root + folder.removeprefix(self._real_root))
+            self._bell.wake.set()
 
 
 def file_system(path: str, mountinfo: str) -> str:

@@ -101,25 +101,13 @@ def test_deferring_without_a_quiet_period_does_not_spin():
     assert s.next_due() == 0.1
 
 
-def test_after_failed_tries_a_change_has_to_be_followed_by_a_longer_rest():
+def test_a_change_ends_the_backoff_since_the_slow_sender_may_be_done():
     s = Settler(quiet=2, incomplete=60)
-    s.defer(A, 0, Reason.INCOMPLETE)
-    s.defer(A, 2, Reason.INCOMPLETE)
-    s.observe(grown(A, 200), 3)
-    assert s.next_due() == 3 + 4
-    assert s.waiting(3)[0].reason is Reason.CHANGING
-
-
-def test_a_writer_that_pauses_longer_than_the_quiet_period_is_tried_ever_less_often():
-    s = Settler(quiet=2, incomplete=600)
-    tries = 0
-    for second in range(300):
-        if s.observe(grown(A, second // 3), second):
-            tries += 1
-            s.defer(grown(A, second // 3), second, Reason.INCOMPLETE)
-    assert 1 <= tries <= 3
-    last = grown(A, 299 // 3)
-    assert any(s.observe(last, 300 + n) for n in range(20))
+    for second in (0, 2, 6):
+        s.defer(A, second, Reason.INCOMPLETE)
+    assert s.next_due() == 6 + 8
+    s.observe(grown(A, 200), 7)
+    assert s.next_due() == 7 + 2
 
 
 def test_incomplete_and_unchanged_for_long_had_enough_time():
