@@ -181,9 +181,14 @@ def _changes(dataset: Dataset, encoded: Encoded) -> dict[int, bytes]:
         values[PLANAR] = ("US", b"\0\0")
     if lossy:
         values[LOSSY] = ("CS", b"01")
-        if LOSSY_RATIO not in places and LOSSY_METHOD not in places:
-            values[LOSSY_RATIO] = ("DS", f"{module.length / encoded.length:.2f}".encode("ascii"))
-            values[LOSSY_METHOD] = ("CS", LOSSY_METHODS[encoded.family].encode("ascii"))
+        added = {
+            LOSSY_RATIO: ("DS", f"{module.length / encoded.length:.2f}".encode("ascii")),
+            LOSSY_METHOD: ("CS", LOSSY_METHODS[encoded.family].encode("ascii")),
+        }
+        # They have one value per lossy step: where the other tells of several, ours alone would not fit.
+        declared = [dataset.data[places[tag][3] : places[tag][4]] for tag in added if tag in places]
+        if not any(b"\\" in value for value in declared):
+            values.update({tag: value for tag, value in added.items() if tag not in places})
     changes = dict.fromkeys(_REMOVED, b"")
     for tag, (vr, value) in values.items():
         changes[tag] = encode(tag, vr, value, implicit=dataset.implicit)

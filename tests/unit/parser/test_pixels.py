@@ -221,6 +221,14 @@ def test_a_lossy_source_keeps_the_ratio_and_method_it_declares():
     assert (stored.LossyImageCompressionRatio, stored.LossyImageCompressionMethod) == ([7, 8], ["A", "B"])
 
 
+def test_a_missing_method_is_added_to_the_ratio_of_one_step_but_not_of_two():
+    one = read(native(edited("JPGExtended.dcm", LossyImageCompressionRatio="76"))[0])
+    two = read(native(edited("JPGExtended.dcm", LossyImageCompressionRatio=["7", "8"]))[0])
+    assert one.LossyImageCompressionRatio == 76
+    assert one.LossyImageCompressionMethod == "ISO_10918_1"
+    assert "LossyImageCompressionMethod" not in two
+
+
 def test_a_lossless_source_is_not_marked_as_lossy():
     assert "LossyImageCompression" not in read(native(bundled("MR_small_jpeg_ls_lossless.dcm"))[0])
 
