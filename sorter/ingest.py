@@ -67,7 +67,7 @@ def _judged(staged: Sequence[Staged], known: Known, archive: Archive, workers: W
         uid = one.instance.header.text("SOPInstanceUID")
         if uid not in seen and (row := known.instances.get(uid)):
             existing = KnownInstance(uid, row.sha256, row.source_sha256, row.path, row.patient)
-            seen[uid] = existing, f"{archive.root}/{row.path}"
+            seen[uid] = existing, archive.locate(row.path)
         first = seen.get(uid)
         mine = archive.staging.path(one.name)
         verdict = _verdict(one, first, mine, workers)

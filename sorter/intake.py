@@ -84,10 +84,10 @@ class Intake:
         except TemplateError as error:
             raise ConfigError(f"template: {error}") from None
         with contextlib.ExitStack() as stack:
-            self.archive = Archive(config.archive)
+            self.archive = self._open_archive(stack)
             stack.callback(self.archive.close)
             with self.archive.turn():  # migrations are writes too
-                self.index = Index.open(config.index_url)
+                self.index = self._open_index()
             stack.callback(self._close_index)
             self.workers = Workers(
                 count=config.worker_count, memory_mb=config.worker_memory_mb, seconds=config.worker_seconds
@@ -95,6 +95,12 @@ class Intake:
             stack.callback(self.workers.close)
             self._stack = stack.pop_all()
         self.recipe = Recipe(self.archive.staging, frozenset(config.decompress), self.layout.keywords)
+
+    def _open_archive(self, _stack: contextlib.ExitStack) -> Archive:
+        return Archive(self.config.archive)
+
+    def _open_index(self) -> Index:
+        return Index.open(self.config.index_url)
 
     def take(
         self,

@@ -11,12 +11,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from sorter.adopt import adopt
 from sorter.config import Config
 from sorter.errors import ConfigError
 from sorter.intake import SAFE, Batches, Intake, Tally
 from sorter.model import Candidate, Kind, Outcome, Reason, Refused
 from sorter.observer.settle import Settler, quiet_by_clock
 from sorter.observer.walk import Walker, look
+from sorter.rehearsal import Rehearsal
 
 Progress = Callable[[Tally], None]
 # A file that keeps changing for so many quiet periods is left for the daemon or the next rescan.
@@ -165,10 +167,21 @@ def check_paths(config: Config, paths: Sequence[Path]) -> list[tuple[str, str]]:
     return [(os.path.abspath(path), "") for path in paths]
 
 
+def estimate(config: Config, paths: Sequence[Path] = ()) -> int:
+    """How many files there are to look at, for a progress bar."""
+    return sum(
+        len(files) if os.path.isdir(source) else 1
+        for source, _ in check_paths(config, paths)
+        for _, _, files in (os.walk(source) if os.path.isdir(source) else [("", [], [])])
+    )
+
+
 def backfill(
     config: Config, paths: Sequence[Path] = (), *, dry_run: bool = False, progress: Progress = lambda _: None
 ) -> Tally:
     """Open everything, bring in what is missing, close everything; returns the count.
+
+    Without paths, published files that have no row are adopted as well.
 
     Raises
     ------
@@ -176,6 +189,9 @@ def backfill(
         A path does not exist, or the archive or the index cannot be used.
     """
     check_paths(config, paths)
-    with Intake(config) as intake:
+    with (Rehearsal if dry_run else Intake)(config) as intake:
         intake.archive.sweep()
-        return Rescan(intake, paths, progress=progress).run()
+        rescan = Rescan(intake, paths, progress=progress)
+        if not paths:
+            rescan.tally.adopted = adopt(intake)
+        return rescan.run()

@@ -255,11 +255,7 @@ def _inflated(chunks: Iterator[bytes]) -> Iterator[bytes]:
 def _map(staging: Staging, name: str) -> Buffer:
     # Our own staged copy, which nobody shortens: no SIGBUS as with a mapped source.
     with trouble("map a staged file"):
-        fd = os.open(staging.path(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            return mmap.mmap(fd, 0, prot=mmap.PROT_READ)
-        finally:
-            os.close(fd)
+        return _map_path(staging.path(name))
 
 
 # -- making the instance ------------------------------------------------------------------------------------
@@ -353,11 +349,50 @@ def compare(paths: tuple[str, ...]) -> list[Fingerprint]:
     """
     from sorter.parser.fingerprint import fingerprint  # noqa: PLC0415 - only where identity needs it
 
-    prints = []
-    for path in paths:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    return [fingerprint(_map_path(path)) for path in paths]
+
+
+def examine(paths: tuple[str, ...], keywords: frozenset[str]) -> list[Instance | None]:
+    """Read published files as the instances they are; ``None`` for what is none. Runs in a worker."""
+    return [_examine(path, keywords) for path in paths]
+
+
+def _examine(path: str, keywords: frozenset[str]) -> Instance | None:
+    from sorter.parser.pixels import FAMILIES, Kept, plan, provenance  # noqa: PLC0415 - numpy
+
+    try:
+        data = _map_path(path)
+        dataset = walk(data, wanted_tags(keywords))
+        header = read_header(dataset, keywords)
+        origin = provenance(dataset)
         try:
-            prints.append(fingerprint(mmap.mmap(fd, 0, prot=mmap.PROT_READ)))
-        finally:
-            os.close(fd)
-    return prints
+            pixels = Pixels.TRANSCODED if origin else plan(dataset, frozenset(FAMILIES))
+        except Kept as kept:
+            pixels = kept.state
+    except (OSError, ValueError, Unparsable):
+        return None
+    if check_uids(header):
+        return None
+    digest = hashlib.sha256(data).hexdigest()
+    if pixels is Pixels.TRANSCODED and origin is None:
+        pixels = Pixels.KEPT_UNDECODABLE  # decodable in principle, and yet kept: why is not known any more
+    return Instance(
+        header=header,
+        source_sha256=origin.source_sha256 if origin else digest,
+        sha256=digest,
+        size=len(data),
+        source_transfer_syntax_uid=(
+            origin.source_transfer_syntax_uid if origin else dataset.transfer_syntax_uid
+        ),
+        transfer_syntax_uid=dataset.transfer_syntax_uid,
+        pixels=pixels,
+        pixel_sha256=origin.pixel_sha256 if origin else None,
+    )
+
+
+def _map_path(path: str) -> Buffer:
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return mmap.mmap(fd, 0, prot=mmap.PROT_READ)
+    finally:
+        os.close(fd)

@@ -24,10 +24,10 @@ from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
 from sorter import log
 from sorter.errors import WorkersError
-from sorter.model import Candidate, Kind, Reason, Refused, Staged
+from sorter.model import Candidate, Instance, Kind, Reason, Refused, Staged
 from sorter.organizer.staging import Staging
 from sorter.parser.elements import Unparsable
-from sorter.stage import Job, compare, stage
+from sorter.stage import Job, compare, examine, stage
 
 if TYPE_CHECKING:
     from sorter.parser.fingerprint import Fingerprint
@@ -108,6 +108,17 @@ class Workers:
         except (OSError, ValueError, MemoryError, Unparsable) as error:
             log.get().warning("not_comparable", exception=log.describe(error))
         return None
+
+    def examine(self, paths: Sequence[str], keywords: frozenset[str]) -> list[Instance | None]:
+        """Read published files as instances; ``None`` for what is none, or what a worker died over."""
+        args = (tuple(paths), keywords)
+        try:
+            return list(self._start().schedule(examine, args=args, timeout=self._seconds).result())
+        except _DIED:
+            self._check_pool()
+        if len(paths) == 1:
+            return [None]
+        return [one for path in paths for one in self.examine([path], keywords)]
 
     def rest(self) -> None:
         """Let the processes go; the next task starts new ones. Idle pools cost memory and wake-ups."""

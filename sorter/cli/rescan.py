@@ -31,13 +31,15 @@ def command(
     """
     from sorter import log  # noqa: PLC0415 - heavy, and not needed for --help
     from sorter.cli.progress import Progress  # noqa: PLC0415
-    from sorter.rescan import backfill  # noqa: PLC0415
+    from sorter.rescan import backfill, estimate  # noqa: PLC0415
 
     config = load()
     # The summary says what was refused; a line a file would only push it off the screen.
     level = "warning" if config.log_level == "info" else config.log_level
     log.configure(level=level, form=config.log_format)
     with Progress(enabled=not quiet and not as_json) as progress:
+        if progress.enabled:
+            progress.expect(estimate(config, paths))
         tally = backfill(config, paths, dry_run=dry_run, progress=progress)
     click.echo(json.dumps(tally.summary()) if as_json else report(tally, config, dry_run=dry_run))
     return 1 if tally.refused else 0

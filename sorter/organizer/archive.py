@@ -16,7 +16,7 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sorter.errors import AlreadyRunningError, ArchiveError
@@ -133,6 +133,24 @@ class Archive:
             if one.name:
                 self.staging.discard(one.name)
 
+    def adopt(self, paths: Sequence[str]) -> list[str]:
+        """Vouch for published files that have no row: make bytes and names durable again (rules 1 and 2).
+
+        Returns those of the paths that are regular files.
+        """
+        found = []
+        with trouble("adopt published files"):
+            for path in paths:
+                folder, _, leaf = path.rpartition("/")
+                if self._make_durable(folder, leaf, lambda _fd: True):
+                    found.append(path)
+            self._tree.sync()
+        return found
+
+    def locate(self, path: str) -> str:
+        """The absolute path of a recorded file."""
+        return f"{self.root}/{path}"
+
     def _settle(self, verdict: Verdict, places: Mapping[str, Place], named: dict[str, Outcome]) -> Outcome:
         staged = verdict.staged
         uid = staged.instance.header.text("SOPInstanceUID")
@@ -184,13 +202,16 @@ class Archive:
 
     def _holds(self, folder: str, name: str, sha256: str) -> bool:
         """Whether the taken name holds just these bytes; then it counts as ours, made durable again."""
+        return self._make_durable(folder, name, lambda fd: _digest(fd) == sha256)
+
+    def _make_durable(self, folder: str, name: str, is_ours: Callable[[int], bool]) -> bool:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
             fd = os.open(name, flags, dir_fd=self._tree.directory(folder))
-        except OSError:
-            return False  # a symlink, a socket: not what we published
+        except (OSError, Blocked):
+            return False  # a symlink, a socket, or gone: not what we published
         try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode) or _digest(fd) != sha256:
+            if not stat.S_ISREG(os.fstat(fd).st_mode) or not is_ours(fd):
                 return False
             os.fsync(fd)
         finally:

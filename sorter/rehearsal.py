@@ -1,0 +1,92 @@
+"""A dry run: the same line, with a copy of the index and an archive that names nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from sqlalchemy import make_url
+
+from sorter.errors import ConfigError
+from sorter.index import Index
+from sorter.intake import Intake
+from sorter.model import Candidate, Kind, Outcome, Place, Reason, Refused
+from sorter.organizer.archive import Archive
+from sorter.organizer.judge import Verdict
+
+
+class Rehearsal(Intake):
+    """An Intake that writes nothing below the archive root and retires no source.
+
+    Files are read, proved and decoded as always, one batch at a time in a temporary folder.
+    """
+
+    def _open_archive(self, stack: contextlib.ExitStack) -> Archive:
+        self._scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sorter-dry-run-")))
+        return _Stage(self._scratch / "archive", self.config.archive)
+
+    def _open_index(self) -> Index:
+        url = make_url(self.config.index_url)
+        if url.get_backend_name() != "sqlite":
+            raise ConfigError("--dry-run works with a SQLite index only")
+        copy = self._scratch / "index.sqlite"
+        if url.database and Path(url.database).exists():
+            source = sqlite3.connect(f"file:{quote(url.database)}?mode=ro", uri=True)
+            with contextlib.closing(source), contextlib.closing(sqlite3.connect(copy)) as target:
+                source.backup(target)
+        return Index.open(f"sqlite:///{copy}")
+
+    def retire(self, candidate: Candidate) -> None:
+        """Every source stays."""
+
+
+class _Stage(Archive):
+    """Stages below a temporary root; says what would be published where, and remembers the sources."""
+
+    def __init__(self, scratch: Path, real_root: Path) -> None:
+        scratch.mkdir()
+        super().__init__(scratch)
+        self._real_root = real_root
+        self._sources: dict[str, str] = {}
+
+    def publish(
+        self,
+        verdicts: Sequence[Verdict],
+        places: Mapping[str, Place],
+        refused: Sequence[Refused],
+        *,
+        synced: bool,
+    ) -> list[Outcome]:
+        """The outcomes as they would be."""
+        outcomes = [self._would(verdict, places) for verdict in verdicts]
+        return outcomes + [Outcome(one.candidate, one.kind, one.reason, one.detail) for one in refused]
+
+    def _would(self, verdict: Verdict, places: Mapping[str, Place]) -> Outcome:
+        staged = verdict.staged
+        path = verdict.existing.path if verdict.existing else ""
+        if verdict.kind is Kind.STORED:
+            place = places[staged.instance.header.text("SOPInstanceUID")]
+            path = f"{place.folder}/{place.leaf}"
+            self._sources[path] = staged.candidate.path
+        reason = None if verdict.kind is not Kind.CONFLICT else Reason.CONFLICT
+        return Outcome(
+            staged.candidate,
+            verdict.kind,
+            reason,
+            verdict.detail,
+            path,
+            staged.source_sha256,
+            staged.instance,
+        )
+
+    def adopt(self, paths: Sequence[str]) -> list[str]:
+        """Nothing needs to be made durable."""
+        return list(paths)
+
+    def locate(self, path: str) -> str:
+        """The published file, or the source of one that would be."""
+        return self._sources.get(path) or f"{self._real_root}/{path}"
