@@ -2,7 +2,7 @@
 
     python3 tests/systemd/dockerfile.py
 
-Needs root, debootstrap and the package registries; takes about three minutes. Not part of the test run.
+Needs root, debootstrap and the package registries; takes about a minute. Not part of the test run.
 Debian's Python 3.11 stands in for the base image's. Asserts that every RUN step works, that the image's user
 can run the daemon on a read-only root without capabilities, that HEALTHCHECK tells health, and that the
 STOPSIGNAL ends it with 0.

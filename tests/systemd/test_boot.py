@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
 from pydicom.data import get_testdata_file
 
 PROJECT = Path(__file__).parents[2]
 BOOT = Path(__file__).with_name("boot.sh")
-STATUS = ("/opt/sorter/bin/sorter", "status")
 CGROUP = "/sys/fs/cgroup/system.slice/sorter.service"
 PYTHON = "/usr/bin/python3"  # not one below a home, which ProtectHome= hides
 
@@ -202,20 +202,40 @@ def test_reload_takes_up_a_new_drop_folder_in_the_same_process(started: Machine)
     assert (started.show("ActiveState"), started.show("MainPID")) == ("active", before)
 
 
-def test_the_status_command_tells_health(started: Machine):
-    assert until(lambda: started.run(*STATUS, "--json", check=False) != "")
-    assert until(lambda: json.loads(started.run(*STATUS, "--json", check=False))["healthy"]), (
-        started.journal()
-    )
+def test_a_member_of_the_group_is_told_the_health(started: Machine):
+    reader = ("setpriv", "--reuid=nobody", "--regid=sorter", "--clear-groups", "/opt/sorter/bin/sorter")
+
+    def healthy() -> bool:
+        told = started.run(*reader, "status", "--json", check=False)
+        return bool(json.loads(told or "{}").get("healthy"))
+
+    assert until(healthy), started.run(*reader, "status")
     started.run("systemctl", "stop", "sorter")
-    assert json.loads(started.run(*STATUS, "--json", check=False))["healthy"] is False
+    assert not healthy()
 
 
-def test_stop_drains_and_exits_with_zero(started: Machine):
+def test_stop_in_the_middle_exits_with_zero_and_the_next_start_goes_on(started: Machine):
+    count, more = len(started.instances()), 300
+    dataset = dcmread(get_testdata_file("CT_small.dcm", download=False))
+    for number in range(more):
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"2.25.{number + 1}"
+        dataset.save_as(started.incoming / f"CANARY-{number}")
+    assert until(lambda: len(started.instances()) > count), started.journal()
     started.run("systemctl", "stop", "sorter")
-    expected = ("inactive", "success", "0")
-    assert expected == (started.show("ActiveState"), started.show("Result"), started.show("ExecMainStatus"))
+    ended = tuple(started.show(name) for name in ("ActiveState", "Result", "ExecMainStatus"))
+    assert ended == ("inactive", "success", "0")
     assert list((started.archive / ".sorter/staging").iterdir()) == []
+    started.run("systemctl", "start", "sorter")
+    assert until(lambda: len(started.instances()) == count + more), started.journal()
+
+
+@pytest.mark.parametrize("source", ["JPEG2000.dcm", "JPGExtended.dcm"])
+def test_the_decoders_work_within_the_locked_up_unit(started: Machine, source: str):
+    before = set(started.instances())
+    drop(started.incoming, source)
+    assert until(lambda: len(started.instances()) == len(before) + 1), started.journal()
+    (path,) = set(started.instances()) - before
+    assert not dcmread(path, stop_before_pixels=True).file_meta.TransferSyntaxUID.is_compressed
 
 
 def test_a_missed_watchdog_restarts_the_daemon(machine: Machine):
