@@ -71,6 +71,7 @@ def _fill(incoming: Path) -> int:
 
 
 def _tree(root: Path, most: int) -> list[str]:
+    """The tree in lines, long folders and the long rest shortened."""
     lines: list[str] = []
     total = 0
     for folder, subfolders, files in os.walk(root):
@@ -78,7 +79,10 @@ def _tree(root: Path, most: int) -> list[str]:
         depth = len(Path(folder).relative_to(root).parts)
         if depth:
             lines.append("  " * depth + Path(folder).name + "/")
-        lines += ["  " * (depth + 1) + name for name in sorted(files)]
+        indent = "  " * (depth + 1)
+        lines += [indent + name for name in sorted(files)[:2]]
+        if len(files) > 2:
+            lines.append(f"{indent}... {len(files) - 2} more")
         total += len(files)
     hidden = len(lines) - most
     return lines if hidden <= 0 else [*lines[:most], f"  ... {hidden} more lines, {total} files in all"]
@@ -90,7 +94,10 @@ def _rows(config: Config) -> None:
 
     index = Index.open(config.index_url, read_only=True)
     try:
-        show_table(index.find({}, level="series", limit=8), SHOWN["series"])
+        show_table(
+            index.find({"PatientID": "?*", "SeriesDescription": "?*"}, level="series", limit=8),
+            SHOWN["series"],
+        )
     finally:
         index.close()
 

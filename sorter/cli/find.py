@@ -21,6 +21,8 @@ SHOWN = {
     "instance": ("patient_id", "study_date", "modality", "series_number", "instance_number", "path"),
 }
 
+_PIPE_WIDTH = 400
+
 
 @click.command("find")
 @click.argument("criteria", nargs=-1, metavar="[KEYWORD=VALUE]...")
@@ -92,7 +94,9 @@ def show_table(rows: Iterable[dict[str, Any]], columns: tuple[str, ...]) -> int:
         # Text, not str: a value may look like markup.
         table.add_row(*(Text("" if row.get(name) is None else str(row[name])) for name in columns))
     if table.row_count:
-        Console().print(table)
+        console = Console()
+        # A pipe has no width: there nothing is folded or cut.
+        (console if console.is_terminal else Console(width=_PIPE_WIDTH)).print(table)
     else:
         click.echo("nothing found", err=True)
     return table.row_count
