@@ -63,7 +63,7 @@ class Machine:
         """Standard output of a command run in there as root."""
         ran = subprocess.run(
             ["nsenter", "--target", str(self.pid), "--all", *command],
-            check=False, capture_output=True, text=True, timeout=240,
+            check=False, capture_output=True, text=True, timeout=240, env={"PATH": "/usr/sbin:/usr/bin"},
         )  # fmt: skip
         assert ran.returncode == 0 or not check, f"{command}: {ran.stderr}\n{self.journal()}"
         return ran.stdout.strip()
