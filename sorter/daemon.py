@@ -24,7 +24,7 @@ from sorter.notify import notify, reloading
 from sorter.observer.settle import Settler, quiet_by_clock
 from sorter.observer.walk import Listing, RootUnavailable, Walker, look
 from sorter.observer.watch import Watch
-from sorter.organizer.archive import DaemonLease
+from sorter.organizer.archive import META, DaemonLease
 
 # A walk on every wake, but not so often that walking itself keeps a core busy.
 WAKE_PAUSE = 0.1
@@ -89,6 +89,8 @@ class Daemon:
             self.progress_at = time.monotonic()
             for outcome in outcomes:
                 self._count(outcome)
+            kinds = Counter(str(outcome.kind) for outcome in outcomes)
+            log.get().info("batch", count=len(outcomes), **kinds)
             self._note_waiting(every=1.0)
         self._note_waiting(every=0.0)
 
@@ -235,6 +237,7 @@ class Daemon:
                 reason=str(outcome.reason),
                 detail=outcome.detail,
                 source=log.source_id(candidate.path),
+                name=outcome.path.removeprefix(f"{META}/"),
             )
 
     # -- how it does ------------------------------------------------------------------------------------

@@ -47,6 +47,7 @@ class Reason(StrEnum):
     DICOMDIR = "dicomdir"
     VANISHED = "vanished"
     # Deferred: looked at again.
+    SETTLING = "settling"  # not yet untouched for the quiet period
     CHANGING = "changing"
     INCOMPLETE = "incomplete"
     BLOCKED = "blocked"  # something in the archive stands where its folder must be

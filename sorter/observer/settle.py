@@ -39,7 +39,7 @@ class _Entry:
     since: float
     changed: float  # when this version was first seen
     ready_at: float
-    reason: Reason = Reason.CHANGING
+    reason: Reason = Reason.SETTLING
     attempts: int = 0
     scheduled: bool = False  # it has an item in the heap
 
