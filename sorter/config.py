@@ -28,7 +28,7 @@ _LISTS = {"incoming": os.pathsep, "ignore": ",", "decompress": ","}
 class Config(BaseModel):
     """Every option with its default. ``config/sorter.toml`` explains each to users."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     incoming: tuple[Path, ...] = (Path("incoming"),)
     archive: Path = Path("archive")
