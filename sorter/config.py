@@ -72,9 +72,9 @@ class Config(BaseModel):
         return self
 
     @property
-    def index_url(self) -> str:
-        """SQLAlchemy URL of the index; by default ``<archive>/.sorter/index.sqlite``."""
-        return self.index or f"sqlite:///{self.archive}/.sorter/index.sqlite"
+    def index_location(self) -> str | Path:
+        """SQLAlchemy URL of the index, or by default the file ``<archive>/.sorter/index.sqlite``."""
+        return self.index or self.archive / ".sorter" / "index.sqlite"
 
     @property
     def worker_count(self) -> int:

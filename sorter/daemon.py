@@ -366,7 +366,7 @@ def _reloaded(config: Config, load: Callable[[], Config]) -> Config:
     except ConfigError as error:
         log.get().error("reload_refused", detail=str(error))
         return config
-    if (new.archive, new.index_url) != (config.archive, config.index_url):
+    if (new.archive, new.index_location) != (config.archive, config.index_location):
         log.get().error("reload_refused", detail="archive and index can only change with a restart")
         return config
     log.get().info("reloaded")

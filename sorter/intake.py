@@ -100,7 +100,7 @@ class Intake:
         return Archive(self.config.archive)
 
     def _open_index(self) -> Index:
-        return Index.open(self.config.index_url)
+        return Index.open(self.config.index_location)
 
     def take(
         self,

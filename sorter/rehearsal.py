@@ -30,15 +30,14 @@ class Rehearsal(Intake):
         return _Stage(self._scratch / "archive", self.config.archive)
 
     def _open_index(self) -> Index:
-        url = make_url(self.config.index_url)
-        if url.get_backend_name() != "sqlite":
-            raise ConfigError("--dry-run works with a SQLite index only")
         copy = self._scratch / "index.sqlite"
-        if url.database and Path(url.database).exists():
-            source = sqlite3.connect(f"file:{quote(url.database)}?mode=ro", uri=True)
+        location = self.config.index_location
+        path = location if isinstance(location, Path) else _sqlite_file(location)
+        if path.exists():
+            source = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
             with contextlib.closing(source), contextlib.closing(sqlite3.connect(copy)) as target:
                 source.backup(target)
-        return Index.open(f"sqlite:///{copy}")
+        return Index.open(copy)
 
     def retire(self, candidate: Candidate) -> None:
         """Every source stays."""
@@ -90,3 +89,10 @@ class _Stage(Archive):
     def locate(self, path: str) -> str:
         """The published file, or the source of one that would be."""
         return self._sources.get(path) or f"{self._real_root}/{path}"
+
+
+def _sqlite_file(url: str) -> Path:
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+        raise ConfigError("--dry-run works with a SQLite index only")
+    return Path(parsed.database)

@@ -120,7 +120,7 @@ class Rescan:
         known = self._intake.index.seen(candidates)
         for candidate in candidates:
             row = known.get(candidate)
-            if row is None or row.reason is Reason.UNREADABLE:
+            if row is None:
                 yield candidate
                 continue
             # What was stored by an earlier run is, this time, a duplicate: nothing new was stored.

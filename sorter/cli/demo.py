@@ -92,7 +92,7 @@ def _rows(config: Config) -> None:
     from sorter.cli.find import SHOWN, show_table  # noqa: PLC0415
     from sorter.index import Index  # noqa: PLC0415
 
-    index = Index.open(config.index_url, read_only=True)
+    index = Index.open(config.index_location, read_only=True)
     try:
         show_table(
             index.find({"PatientID": "?*", "SeriesDescription": "?*"}, level="series", limit=8),

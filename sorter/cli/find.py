@@ -51,7 +51,7 @@ def command(
     from sorter.index import Index  # noqa: PLC0415 - SQLAlchemy
 
     config = load()
-    index = Index.open(config.index_url, read_only=True)
+    index = Index.open(config.index_location, read_only=True)
     try:
         rows = index.find(_parsed(criteria), level="instance" if paths_only else level, limit=limit)
         if paths_only:

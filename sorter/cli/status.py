@@ -69,7 +69,7 @@ def _counts(config: Config) -> dict[str, Any]:
 
     if not config.index and not (config.archive / ".sorter" / "index.sqlite").exists():
         return {}
-    index = Index.open(config.index_url, read_only=True)
+    index = Index.open(config.index_location, read_only=True)
     try:
         return index.counts()
     finally:

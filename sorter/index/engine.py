@@ -8,61 +8,89 @@ at once, whatever the timeout. https://docs.sqlalchemy.org/en/20/dialects/sqlite
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, create_engine, event, exc, inspect, make_url, text
+from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, exc, inspect, make_url, text
 
-from sorter.errors import ArchiveFullError, IndexUnusableError, SchemaTooNewError
+from sorter.errors import ArchiveFullError, ConfigError, IndexUnusableError, SchemaTooNewError
 from sorter.index.schema import KNOWN_VERSIONS, VERSION
 
 BUSY_SECONDS = 30
+_NETWORK = ("nfs", "cifs", "smb", "9p", "ceph", "fuse", "gluster", "lustre", "gpfs", "afs", "virtiofs")
 WRITE = "sorter_write"  # execution option of a connection that is going to write
 
 
-def make_engine(url: str, *, read_only: bool) -> Engine:
-    """An engine for the index.
+def make_engine(location: str | Path, *, read_only: bool) -> Engine:
+    """An engine for the index at an SQLAlchemy URL, or in an SQLite file. Nothing is read yet.
 
     Raises
     ------
+    ConfigError
+        No URL, or one that no installed driver serves.
     IndexUnusableError
-        The URL cannot be used, or there is nothing to read.
+        Read only, and there is no index.
     """
+    if isinstance(location, Path):  # a path may hold what means something in a URL: # ? %
+        return _sqlite(str(location), read_only=read_only)
     try:
-        parsed = make_url(url)
-    except exc.ArgumentError:
-        raise IndexUnusableError(
-            "the index is not a database URL such as sqlite:////path/index.sqlite"
+        url = make_url(location)
+        if url.get_backend_name() == "sqlite":
+            return _sqlite(url.database or "", read_only=read_only)
+        return create_engine(url, hide_parameters=True, pool_pre_ping=True)
+    except (exc.ArgumentError, exc.NoSuchModuleError):
+        raise ConfigError("index: not a database URL such as sqlite:////srv/archive/index.sqlite") from None
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"index: this URL needs the Python package {error.name}, which is missing"
         ) from None
-    if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, hide_parameters=True)
-    path = parsed.database or ""
-    if read_only and path:
-        if not Path(path).exists():
-            raise IndexUnusableError(f"there is no index at {path}: nothing was archived there yet")
-        parsed = make_url(f"sqlite:///file:{quote(path)}?mode=ro&uri=true")
-    engine = create_engine(parsed, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS})
-    event.listen(engine, "connect", _read_only_pragmas if read_only else _pragmas)
+
+
+def _sqlite(database: str, *, read_only: bool) -> Engine:
+    if database in ("", ":memory:"):
+        raise ConfigError("index: an SQLite URL must name a file")
+    path = os.path.abspath(database)
+    if read_only and not Path(path).exists():
+        raise IndexUnusableError(f"there is no index at {path}: nothing was archived there yet")
+    uri = f"file:{quote(path)}?mode={_read_mode(path) if read_only else 'rwc'}"
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(
+            uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+
+    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool, hide_parameters=True)
+    pragmas = ["foreign_keys = ON"]
+    if not read_only:
+        # WAL: readers never wait for a writer. SQLite before 3.51.3 can corrupt a WAL that two connections
+        # reset at once; all writing here happens under the archive's one lock, so there never are two.
+        # FULL: with NORMAL a commit in a WAL does not survive a power cut.
+        pragmas += [f"journal_mode = {_journal(path)}", "synchronous = FULL", "wal_autocheckpoint = 4000"]
+    event.listen(engine, "connect", lambda dbapi, _: [dbapi.execute(f"PRAGMA {one}") for one in pragmas])
     event.listen(engine, "begin", _begin)
     return engine
 
 
-def _pragmas(connection: sqlite3.Connection, _record: Any) -> None:
-    connection.isolation_level = None
-    connection.execute("PRAGMA foreign_keys = ON")
-    # Readers never wait for a writer. SQLite before 3.51.3 can corrupt a WAL that two connections reset at
-    # once; all writing here happens under the archive's one lock, so there never are two.
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")  # NORMAL loses commits of a WAL on power loss
-    connection.execute("PRAGMA wal_autocheckpoint = 4000")
+def _read_mode(path: str) -> str:
+    """``ro``; on a medium that cannot be written and that nobody writes, also without lock files."""
+    alone = not Path(f"{path}-wal").exists() and not os.access(os.path.dirname(path), os.W_OK)
+    return "ro&immutable=1" if alone else "ro"
 
 
-def _read_only_pragmas(connection: sqlite3.Connection, _record: Any) -> None:
-    connection.isolation_level = None
-    connection.execute("PRAGMA query_only = ON")
+def _journal(path: str) -> str:
+    """WAL, but not on a network file system: its shared memory does not reach other hosts."""
+    folder = Path(path).parent
+    device = folder.stat().st_dev if folder.exists() else 0
+    number = f"{os.major(device)}:{os.minor(device)}"
+    mounts = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
+    for line in mounts.splitlines():
+        # https://docs.kernel.org/filesystems/proc.html#proc-pid-mountinfo-information-about-mounts
+        if line.split()[2] == number:
+            return "DELETE" if line.partition(" - ")[2].startswith(_NETWORK) else "WAL"
+    return "WAL"
 
 
 def _begin(connection: Connection) -> None:

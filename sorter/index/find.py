@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Select, Table, func, or_, select
+from sqlalchemy import Column, ColumnElement, Select, Table, false, func, or_, select
 
 from sorter.errors import ConfigError
 from sorter.index.schema import column_name, instances, patients, series, studies
@@ -15,6 +15,7 @@ from sorter.index.schema import column_name, instances, patients, series, studie
 LEVELS: dict[str, Table] = {"patient": patients, "study": studies, "series": series, "instance": instances}
 _TABLES = list(LEVELS.values())
 _HIDDEN = {"id", "patient_fk", "study_fk", "series_fk", "folder_key", "path_key"}
+_HUGE = 1 << 63  # no column holds a larger number
 _RANGE = re.compile(r"(\d{4,8})?-(\d{4,8})?")
 
 
@@ -74,6 +75,10 @@ def _condition(column: Column[Any], value: str) -> ColumnElement[bool]:
     name = column.name
     if name.endswith("date") and (span := _RANGE.fullmatch(value)) and value != "-":
         return _in_range(column, span[1] or "", span[2] or "")
+    if name.endswith("date") and re.fullmatch(r"\d{4,7}", value):
+        return _in_range(column, value, value)
+    if not value.isascii() and value.encode(errors="replace").decode() != value:
+        raise ConfigError(f"the value for {name} is not valid UTF-8")
     listed = name.endswith(("uid", "_number", "modality", "_id")) and "," in value
     parts = value.split(",") if listed else [value]
     return or_(*(_matches(column, part.strip()) for part in parts))
@@ -95,9 +100,10 @@ def _matches(column: Column[Any], value: str) -> ColumnElement[bool]:
         return column.like(pattern, escape="\\")
     if column.type.python_type is int:
         try:
-            return column == int(value)
+            number = int(value)
         except ValueError:
             raise ConfigError(f"{column.name} is a number: write a whole number") from None
+        return column == number if -_HUGE <= number < _HUGE else false()
     if not value:
         return or_(column.is_(None), column == "")
     return column == value

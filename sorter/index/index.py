@@ -6,6 +6,7 @@ import datetime
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, Select, delete, func, insert, select
@@ -28,6 +29,8 @@ from sorter.model import (
 )
 
 Patient = tuple[str, str]
+# What may be otherwise at the next look, though the file's version is the same.
+NOT_FINAL = (Reason.UNREADABLE, Reason.VANISHED)
 _CHUNK = 500  # values in one IN list
 _PATIENT_COLUMNS = {column_name(keyword): keyword for keyword in PATIENT_KEYWORDS}
 _STUDY_COLUMNS = {column_name(keyword): keyword for keyword in STUDY_KEYWORDS}
@@ -98,8 +101,10 @@ class Index:
         self._engine = engine
 
     @classmethod
-    def open(cls, url: str, *, read_only: bool = False) -> Index:
-        """Open the index at an SQLAlchemy URL; a new or older one is brought up to date unless read only.
+    def open(cls, location: str | Path, *, read_only: bool = False) -> Index:
+        """Open the index at an SQLAlchemy URL, or in an SQLite file.
+
+        A new or older one is brought up to date, unless it is opened read only.
 
         Raises
         ------
@@ -108,7 +113,7 @@ class Index:
         SchemaTooNewError
             Written by a newer sorter.
         """
-        engine = make_engine(url, read_only=read_only)
+        engine = make_engine(location, read_only=read_only)
         with guarded():
             bring_up_to_date(engine, read_only=read_only)
         return cls(engine)
@@ -122,7 +127,8 @@ class Index:
     def seen(self, candidates: Sequence[Candidate]) -> dict[Candidate, SourceRow]:
         """The final word about those of these very source versions that have one."""
         with guarded(), self._engine.connect() as connection:
-            return _seen(connection, candidates)
+            seen = _seen(connection, candidates)
+        return {one: row for one, row in seen.items() if row.reason not in NOT_FINAL}
 
     # -- look-ups for one batch -------------------------------------------------------------------------
 
@@ -250,7 +256,7 @@ def _seen(connection: Connection, candidates: Sequence[Candidate]) -> dict[Candi
             continue
         query = select(*columns).where(sources.c.folder_fk == number)
         for row in _in_chunks(connection, query, sources.c.name, named):
-            version = tuple(row._mapping[column.name] for column in _VERSION)
+            version = tuple(row)[5:]
             for one in named[row.name]:
                 if tuple(map(signed, one.version)) == version:
                     reason = Reason(row.reason) if row.reason else None
@@ -375,7 +381,7 @@ def _keywords(header: Header, keywords: Sequence[str]) -> dict[str, Any]:
 
 
 def _record_sources(connection: Connection, outcomes: Sequence[Outcome], now: str) -> None:
-    """Ledger rows. The first final word about a version stays; only "unreadable" is not final."""
+    """Ledger rows. The first final word about a version stays; what was not final gives way."""
     before = _seen(connection, [one.candidate for one in outcomes])
     numbers = _folder_numbers(connection, {storable(one.candidate.folder) for one in outcomes})
     uids = (one.instance.header.text("SOPInstanceUID") for one in outcomes if one.instance)
@@ -389,7 +395,7 @@ def _record_sources(connection: Connection, outcomes: Sequence[Outcome], now: st
         old = before.get(one.candidate)
         number = numbers[storable(one.candidate.folder)]
         row = _source_row(one, number, now)
-        if old is not None and old.reason is not Reason.UNREADABLE:
+        if old is not None and old.reason not in NOT_FINAL:
             continue
         if old is not None:
             _forget(connection, row)

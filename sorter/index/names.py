@@ -1,26 +1,41 @@
-"""File names as text that every database stores.
+"""Values that a database cannot hold as they are, made storable and back; pure.
 
-A name may hold bytes that are no UTF-8; Python shows them as lone surrogates U+DC80 to U+DCFF, which cannot
-be encoded. They are moved to the private use area, U+F780 to U+F7FF, and back.
+File names on Linux are bytes. Python shows an undecodable byte as a lone surrogate U+DC80..U+DCFF (PEP 383),
+which no database takes as text. It is kept as U+EF80..U+EFFF instead (private use, the convention of MirBSD's
+OPTU encodings). A name that really holds such a character is kept as the three bytes of its UTF-8 form, so
+that no two names become equal.
 """
 
 from __future__ import annotations
 
-_OUT = {0xDC00 + byte: 0xF700 + byte for byte in range(0x80, 0x100)}
-_BACK = {private: surrogate for surrogate, private in _OUT.items()}
+import re
+
+_ODD = re.compile("[\udc80-\udcff\uef80-\uefff]")
+_KEPT = re.compile("[\uef80-\uefff]")
+_SHIFT = 0xEF80 - 0xDC80
+_HALF, _WHOLE = 1 << 63, 1 << 64
 
 
 def storable(name: str) -> str:
-    """The name without lone surrogates."""
-    return name.translate(_OUT)
+    """A path or file name as it is kept in the index; :func:`original` reverses it."""
+    return name if name.isascii() else _ODD.sub(_keep, name)
 
 
 def original(name: str) -> str:
-    """The name as the file system has it."""
-    return name.translate(_BACK)
+    """The path or file name that :func:`storable` was given."""
+    if name.isascii():
+        return name
+    escaped = _KEPT.sub(lambda odd: chr(ord(odd[0]) - _SHIFT), name)
+    return escaped.encode(errors="surrogateescape").decode(errors="surrogateescape")
+
+
+def _keep(odd: re.Match[str]) -> str:
+    return "".join(chr(0xEF00 + byte) for byte in odd[0].encode(errors="surrogateescape"))
 
 
 def signed(number: int) -> int:
-    """A number as the signed 64 bits of a database column; inode and device numbers use all 64."""
-    number &= 0xFFFF_FFFF_FFFF_FFFF
-    return number - (1 << 64) if number >> 63 else number
+    """A number as a signed 64-bit integer, modulo 2**64.
+
+    Inode numbers of some file systems have 64 bits, and times beyond the year 2262 have more than 63.
+    """
+    return number if -_HALF <= number < _HALF else (number + _HALF) % _WHOLE - _HALF

@@ -40,7 +40,7 @@ def _columns(keywords: Sequence[str], required: Sequence[str]) -> list[Column[ob
     return [
         Column(
             column_name(keyword),
-            Integer if keyword in INTEGER_KEYWORDS else Text,
+            BigInteger if keyword in INTEGER_KEYWORDS else Text,
             nullable=keyword not in required,
         )
         for keyword in keywords
@@ -85,7 +85,8 @@ instances = Table(
     _reference("series_fk", "series"),
     *_columns(INSTANCE_KEYWORDS, ("SOPInstanceUID",)),
     Column("path", Text, nullable=False),
-    Column("path_key", BigInteger, nullable=False, unique=True),
+    # Not unique: two hostile UIDs may differ in case only. No name is ever given twice all the same: link().
+    Column("path_key", BigInteger, nullable=False, index=True),
     Column("transfer_syntax_uid", Text, nullable=False),
     Column("source_transfer_syntax_uid", Text, nullable=False),
     Column("sha256", Text, nullable=False),
