@@ -11,6 +11,7 @@ import hashlib
 import logging
 import os
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import MutableMapping
@@ -73,6 +74,7 @@ def _position(trace: TracebackType | None) -> str:
 def configure(*, level: str = "info", form: Literal["auto", "console", "json"] = "auto") -> None:
     """Send all logging of this process to stderr; libraries' own records and warnings are not passed on."""
     quiet_libraries()
+    threading.excepthook = lambda args: get().error("thread_died", exc_info=args.exc_value)
     renderer: Any
     if form == "console" or (form == "auto" and sys.stderr.isatty()):
         renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())

@@ -17,7 +17,7 @@ from sorter.errors import ConfigError
 from sorter.intake import SAFE, Batches, Intake, Tally
 from sorter.model import Candidate, Kind, Outcome, Reason, Refused
 from sorter.observer.settle import Settler, quiet_by_clock
-from sorter.observer.walk import Walker, look
+from sorter.observer.walk import RootUnavailable, Walker, look
 from sorter.rehearsal import Rehearsal
 
 Progress = Callable[[Tally], None]
@@ -135,8 +135,11 @@ class Rescan:
             yield [found], []
         elif os.path.isdir(source):
             walker = Walker(source, ignore=self._config.ignore, exclude=[str(self._config.archive)])
-            for listing in walker.walk(deep=True):
-                yield [_rooted(one, root) for one in listing.candidates], listing.ignored
+            try:
+                for listing in walker.walk(deep=True):
+                    yield [_rooted(one, root) for one in listing.candidates], listing.ignored
+            except RootUnavailable as error:
+                raise ConfigError(str(error)) from None
         elif found is not None:
             yield [], [found]
 

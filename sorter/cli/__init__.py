@@ -101,6 +101,9 @@ def main() -> None:
     except SorterError as error:
         click.echo(f"sorter: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except Exception as error:  # noqa: BLE001 - a bug; its text may quote header values, so it is not shown
+        from sorter.log import describe  # noqa: PLC0415 - structlog
+
+        click.echo(f"sorter: internal error, please report: {describe(error)}", err=True)
+        sys.exit(70)
     sys.exit(status if isinstance(status, int) else 0)

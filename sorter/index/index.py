@@ -34,7 +34,8 @@ NOT_FINAL = (Reason.UNREADABLE, Reason.VANISHED)
 _CHUNK = 500  # values in one IN list
 _PATIENT_COLUMNS = {column_name(keyword): keyword for keyword in PATIENT_KEYWORDS}
 _STUDY_COLUMNS = {column_name(keyword): keyword for keyword in STUDY_KEYWORDS}
-_VERSION = (sources.c.device, sources.c.inode, sources.c.size, sources.c.mtime_ns, sources.c.ctime_ns)
+# Without the device: its number changes when a network file system is mounted again.
+_VERSION = (sources.c.inode, sources.c.size, sources.c.mtime_ns, sources.c.ctime_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,10 +259,14 @@ def _seen(connection: Connection, candidates: Sequence[Candidate]) -> dict[Candi
         for row in _in_chunks(connection, query, sources.c.name, named):
             version = tuple(row)[5:]
             for one in named[row.name]:
-                if tuple(map(signed, one.version)) == version:
+                if _version(one) == version:
                     reason = Reason(row.reason) if row.reason else None
                     seen[one] = SourceRow(Kind(row.outcome), reason, row.path or "", row.sha256 or "")
     return seen
+
+
+def _version(candidate: Candidate) -> tuple[int, ...]:
+    return tuple(map(signed, candidate.version[1:]))
 
 
 def _lookup_instances(connection: Connection, headers: Sequence[Header], known: Known) -> None:
@@ -408,9 +413,10 @@ def _record_sources(connection: Connection, outcomes: Sequence[Outcome], now: st
 
 def _source_row(one: Outcome, folder: int, now: str) -> dict[str, Any]:
     candidate = one.candidate
-    version = zip(_VERSION, map(signed, candidate.version), strict=True)
+    version = zip(_VERSION, _version(candidate), strict=True)
     return {column.name: value for column, value in version} | {
         "folder_fk": folder,
+        "device": signed(candidate.device),
         "name": storable(candidate.name),
         "sha256": one.source_sha256 or None,
         "outcome": str(one.kind),

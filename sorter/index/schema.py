@@ -126,7 +126,6 @@ sources = Table(
         "uq_sources_version",
         "folder_fk",
         "name",
-        "device",
         "inode",
         "size",
         "mtime_ns",

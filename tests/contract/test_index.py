@@ -265,7 +265,14 @@ def test_a_recorded_version_is_seen(index):
     assert (row.kind, row.reason, row.path, row.sha256) == (Kind.STORED, None, one.path, one.source_sha256)
 
 
-@pytest.mark.parametrize("field", ["device", "inode", "size", "mtime_ns", "ctime_ns"])
+def test_a_new_device_number_makes_no_new_version_since_remounting_changes_it(index):
+    one = outcome(header())
+    record(index, one)
+    moved = replace(one.candidate, device=99)
+    assert list(index.seen([moved])) == [moved]
+
+
+@pytest.mark.parametrize("field", ["inode", "size", "mtime_ns", "ctime_ns"])
 def test_any_other_version_is_not_seen(index, field):
     one = outcome(header())
     record(index, one)

@@ -167,7 +167,7 @@ def upgrade() -> None:
     op.create_index(
         "uq_sources_version",
         "sources",
-        ["folder_fk", "name", "device", "inode", "size", "mtime_ns", "ctime_ns"],
+        ["folder_fk", "name", "inode", "size", "mtime_ns", "ctime_ns"],
         unique=True,
     )
     for view in VIEWS:
