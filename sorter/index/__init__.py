@@ -1,5 +1,6 @@
 """Index: what is known of patients, studies, series and instances, and what became of every source."""
 
-from sorter.index.index import Index, Known, SourceRow
+from sorter.index.index import Index
+from sorter.index.rows import Known, SourceRow
 
 __all__ = ["Index", "Known", "SourceRow"]

@@ -229,7 +229,7 @@ def test_an_interrupted_batch_leaves_nothing(index, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sorter.index.index._record_sources", interrupt)
+    monkeypatch.setattr("sorter.index.index.record_sources", interrupt)
     with pytest.raises(KeyboardInterrupt):
         record(index, outcome(header()))
     monkeypatch.undo()

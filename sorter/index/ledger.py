@@ -1,0 +1,108 @@
+"""The ledger: what became of every version of every source."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select
+
+from sorter.index.names import signed, storable
+from sorter.index.rows import SourceRow
+from sorter.index.schema import folders, instances, sources
+from sorter.index.statements import in_chunks, insert_one
+from sorter.model import Candidate, Kind, Outcome, Reason
+
+# What may be otherwise at the next look, though the file's version is the same.
+NOT_FINAL = (Reason.UNREADABLE, Reason.VANISHED)
+# Without the device: its number changes when a network file system is mounted again.
+_VERSION = (sources.c.inode, sources.c.size, sources.c.mtime_ns, sources.c.ctime_ns)
+
+
+def rows_of(connection: Connection, candidates: Sequence[Candidate]) -> dict[Candidate, SourceRow]:
+    """The ledger's rows of just these versions."""
+    by_folder: dict[str, dict[str, list[Candidate]]] = defaultdict(lambda: defaultdict(list))
+    for one in candidates:
+        by_folder[storable(one.folder)][storable(one.name)].append(one)
+    seen: dict[Candidate, SourceRow] = {}
+    columns = (
+        sources.c.name,
+        sources.c.outcome,
+        sources.c.reason,
+        sources.c.path,
+        sources.c.sha256,
+        *_VERSION,
+    )
+    for folder, named in by_folder.items():
+        number = connection.scalar(select(folders.c.id).where(folders.c.path == folder))
+        if number is None:
+            continue
+        query = select(*columns).where(sources.c.folder_fk == number)
+        for row in in_chunks(connection, query, sources.c.name, named):
+            version = tuple(row)[5:]
+            for one in named[row.name]:
+                if _version(one) == version:
+                    reason = Reason(row.reason) if row.reason else None
+                    seen[one] = SourceRow(Kind(row.outcome), reason, row.path or "", row.sha256 or "")
+    return seen
+
+
+def _version(candidate: Candidate) -> tuple[int, ...]:
+    return tuple(map(signed, candidate.version[1:]))
+
+
+def record_sources(connection: Connection, outcomes: Sequence[Outcome], now: str) -> None:
+    """Ledger rows. The first final word about a version stays; what was not final gives way."""
+    before = rows_of(connection, [one.candidate for one in outcomes])
+    numbers = _folder_numbers(connection, {storable(one.candidate.folder) for one in outcomes})
+    uids = (one.instance.header.text("SOPInstanceUID") for one in outcomes if one.instance)
+    query = select(instances.c.id, instances.c.sop_instance_uid)
+    ids = {
+        row.sop_instance_uid: row.id
+        for row in in_chunks(connection, query, instances.c.sop_instance_uid, uids)
+    }
+    rows = {}
+    for one in outcomes:
+        old = before.get(one.candidate)
+        number = numbers[storable(one.candidate.folder)]
+        row = _source_row(one, number, now)
+        if old is not None and old.reason not in NOT_FINAL:
+            continue
+        if old is not None:
+            _forget(connection, row)
+        if one.instance and one.kind in (Kind.STORED, Kind.DUPLICATE, Kind.EQUIVALENT):
+            row["instance_fk"] = ids.get(one.instance.header.text("SOPInstanceUID"))
+        rows[one.candidate] = row
+    if rows:
+        connection.execute(insert(sources), list(rows.values()))
+
+
+def _source_row(one: Outcome, folder: int, now: str) -> dict[str, Any]:
+    candidate = one.candidate
+    version = zip(_VERSION, _version(candidate), strict=True)
+    return {column.name: value for column, value in version} | {
+        "folder_fk": folder,
+        "device": signed(candidate.device),
+        "name": storable(candidate.name),
+        "sha256": one.source_sha256 or None,
+        "outcome": str(one.kind),
+        "reason": str(one.reason) if one.reason else None,
+        "detail": one.detail or None,
+        "path": one.path or None,
+        "instance_fk": None,
+        "recorded_at": now,
+    }
+
+
+def _forget(connection: Connection, row: Mapping[str, Any]) -> None:
+    query = delete(sources).where(sources.c.folder_fk == row["folder_fk"], sources.c.name == row["name"])
+    connection.execute(query.where(*(column == row[column.name] for column in _VERSION)))
+
+
+def _folder_numbers(connection: Connection, paths: set[str]) -> dict[str, int]:
+    query = select(folders.c.id, folders.c.path)
+    numbers = {row.path: row.id for row in in_chunks(connection, query, folders.c.path, paths)}
+    for path in paths - numbers.keys():
+        numbers[path] = insert_one(connection, folders, {"path": path})
+    return numbers
