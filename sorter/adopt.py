@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from sorter import log
 from sorter.intake import Intake
 from sorter.model import Candidate, Header, Instance, Kind, Outcome, Place
-from sorter.organizer.archive import META
 from sorter.organizer.layout import Layout, path_key
+from sorter.organizer.lease import META
 
 _CHUNK = 64
 

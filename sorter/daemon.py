@@ -7,24 +7,20 @@ writes the status file and tells systemd that the first one still gets on.
 from __future__ import annotations
 
 import heapq
-import signal
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from types import FrameType
 
-from sorter import __version__, log, status
-from sorter.config import Config
-from sorter.errors import ArchiveFullError, ConfigError
+from sorter import __version__, log
+from sorter.errors import ArchiveFullError
 from sorter.intake import SAFE, Batches, Intake, Tally
 from sorter.model import Candidate, Kind, Outcome, Reason, Refused
-from sorter.notify import notify, reloading
 from sorter.observer.settle import Settler, quiet_by_clock
 from sorter.observer.walk import Listing, RootUnavailable, Walker, look
 from sorter.observer.watch import Watch
-from sorter.organizer.archive import META, DaemonLease
+from sorter.organizer.lease import META
 
 # A walk on every wake, but not so often that walking itself keeps a core busy.
 WAKE_PAUSE = 0.1
@@ -33,7 +29,6 @@ WALK_SHARE = 0.2
 DEEP_SHARE = 0.002
 SPACE_PAUSE = 5.0
 IDLE_REST = 30.0
-HEARTBEAT = 1.0
 TROUBLES_KEPT = 10
 # More files than this are not remembered as waiting at once; the rest is met again by the next walk.
 MOST_WAITING = 100_000
@@ -282,103 +277,3 @@ class Daemon:
             "free_mb": self._intake.archive.free_bytes() >> 20,
             "since_start": self.tally.summary(),
         }
-
-
-class _Heartbeat(threading.Thread):
-    """Writes the status file and pings systemd's watchdog, as long as the working thread gets on."""
-
-    def __init__(self, daemon: Daemon) -> None:
-        super().__init__(name="heartbeat", daemon=True)
-        self._served, self._done = daemon, threading.Event()
-
-    def run(self) -> None:
-        while True:
-            report = self._served.report()
-            try:
-                status.write(self._served.config.archive, report)
-            except OSError as error:
-                log.get().warning("status_not_written", errno=error.errno)
-            if self._served.healthy:
-                notify("WATCHDOG=1", f"STATUS={_line(report)}")
-            if self._done.wait(HEARTBEAT):
-                return
-
-    def stop(self) -> None:
-        """End the thread after a last report."""
-        self._done.set()
-        self.join()
-
-
-def _line(report: dict[str, object]) -> str:
-    counts = report["since_start"]
-    assert isinstance(counts, dict)
-    return f"{report['state']}; {counts['stored']} stored, {counts['rejected'] + counts['conflict']} refused"
-
-
-def serve(load: Callable[[], Config]) -> None:
-    """Run the daemon until SIGTERM or SIGINT; SIGHUP loads the configuration anew.
-
-    Parameters
-    ----------
-    load
-        Makes the Config; called again on each reload.
-
-    Raises
-    ------
-    SorterError
-        The archive or the index cannot be used, or another daemon serves this archive.
-    """
-    wake, stop, quit_ = threading.Event(), threading.Event(), threading.Event()
-    _on_signals(wake, stop, quit_)
-    config = load()
-    lease = DaemonLease(config.archive)
-    try:
-        while True:
-            log.configure(level=config.log_level, form=config.log_format)
-            _serve_one(config, wake, stop)
-            stop.clear()
-            if quit_.is_set():
-                break
-            reloading()
-            config = _reloaded(config, load)
-    finally:
-        notify("STOPPING=1")
-        lease.release()
-    log.get().info("stopped")
-
-
-def _serve_one(config: Config, wake: threading.Event, stop: threading.Event) -> None:
-    with Intake(config) as intake:
-        swept = intake.archive.sweep()
-        log.get().info("started", version=__version__, workers=intake.workers.count, swept=swept)
-        daemon = Daemon(intake, wake, stop)
-        heartbeat = _Heartbeat(daemon)
-        heartbeat.start()
-        try:
-            daemon.run(ready=lambda: notify("READY=1"))
-        finally:
-            heartbeat.stop()
-
-
-def _reloaded(config: Config, load: Callable[[], Config]) -> Config:
-    try:
-        new = load()
-    except ConfigError as error:
-        log.get().error("reload_refused", detail=str(error))
-        return config
-    if (new.archive, new.index_location) != (config.archive, config.index_location):
-        log.get().error("reload_refused", detail="archive and index can only change with a restart")
-        return config
-    log.get().info("reloaded")
-    return new
-
-
-def _on_signals(wake: threading.Event, stop: threading.Event, quit_: threading.Event) -> None:
-    def end(number: int, _frame: FrameType | None) -> None:
-        if number != signal.SIGHUP:
-            quit_.set()
-        stop.set()
-        wake.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, end)

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sorter.organizer.archive import META
+from sorter.organizer.lease import META
 
 
 def write(root: Path, state: dict[str, Any]) -> None:

@@ -17,6 +17,6 @@ if TYPE_CHECKING:
 @writing
 def command(load: Callable[[], Config], quiet: bool) -> None:
     """Run the daemon until SIGTERM; SIGHUP reloads the configuration."""
-    from sorter.daemon import serve  # noqa: PLC0415 - heavy, and not needed for --help
+    from sorter.service import serve  # noqa: PLC0415 - heavy, and not needed for --help
 
     serve(load)

@@ -44,7 +44,7 @@ def gather(config: Config) -> dict[str, Any]:
     import shutil  # noqa: PLC0415 - not needed for --help
 
     from sorter import status  # noqa: PLC0415
-    from sorter.organizer.archive import DaemonLease  # noqa: PLC0415
+    from sorter.organizer.lease import DaemonLease  # noqa: PLC0415
 
     running = DaemonLease.is_held(config.archive)
     state = status.read(config.archive) or {}

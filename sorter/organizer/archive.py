@@ -19,13 +19,13 @@ import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from sorter.errors import AlreadyRunningError, ArchiveError
+from sorter.errors import ArchiveError
 from sorter.model import PATIENT_KEYWORDS, Candidate, Header, Kind, Outcome, Place, Reason, Refused, Staged
 from sorter.organizer.judge import Verdict
+from sorter.organizer.lease import META, lease_if_dead, open_lock, remove_folder
 from sorter.organizer.staging import Staging
 from sorter.organizer.tree import Blocked, Tree, trouble
 
-META = ".sorter"
 _KEY_HEADERS = (
     *PATIENT_KEYWORDS,
     "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "Modality", "StudyDate",
@@ -48,7 +48,7 @@ class Archive:
             for folder in ("staging", "quarantine"):
                 (root / META / folder).mkdir(parents=True, exist_ok=True)
             self._tree = Tree(root)
-            self._lock = _open_lock(root / META / "lock")
+            self._lock = open_lock(root / META / "lock")
         self._lease: int | None = None
         with self.turn():
             self.staging = self._new_staging()
@@ -70,7 +70,7 @@ class Archive:
         folder = self.root / META / "staging" / f"{os.getpid()}-{secrets.token_hex(4)}"
         with trouble("make a staging folder"):
             folder.mkdir()
-            self._lease = _open_lock(folder / ".lease")
+            self._lease = open_lock(folder / ".lease")
             fcntl.flock(self._lease, fcntl.LOCK_EX)
         return Staging(str(folder))
 
@@ -85,9 +85,9 @@ class Archive:
             for folder in (self.root / META / "staging").iterdir():
                 if str(folder) == self.staging.folder or not folder.is_dir():
                     continue
-                with _lease_if_dead(folder) as dead:
+                with lease_if_dead(folder) as dead:
                     if dead:
-                        swept += _remove_folder(folder)
+                        swept += remove_folder(folder)
         return swept
 
     # -- publishing -------------------------------------------------------------------------------------
@@ -301,44 +301,11 @@ class Archive:
     def close(self) -> None:
         """Remove this run's staging folder and close all."""
         with self.turn():
-            _remove_folder(Path(self.staging.folder))
+            remove_folder(Path(self.staging.folder))
         for fd in (self._lease, self._lock):
             if fd is not None:
                 os.close(fd)
         self._tree.close()
-
-
-class DaemonLease:
-    """Held for the life of a daemon: one daemon an archive, and the way to see whether one runs."""
-
-    def __init__(self, root: Path) -> None:
-        with trouble("open the archive"):
-            (root / META).mkdir(parents=True, exist_ok=True)
-            self._fd = _open_lock(root / META / "daemon.lock")
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._fd)
-            raise AlreadyRunningError("another sorter daemon already serves this archive") from None
-
-    def release(self) -> None:
-        """Give the lease back."""
-        os.close(self._fd)
-
-    @staticmethod
-    def is_held(root: Path) -> bool:
-        """Whether a daemon runs on this archive; writes nothing."""
-        try:
-            fd = os.open(root / META / "daemon.lock", os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(fd)
-        return False
 
 
 def _outcome(
@@ -353,35 +320,6 @@ def _clear_way() -> Iterator[None]:
         yield
     except Blocked:
         raise ArchiveError("something that is not a folder stands in .sorter; move it away") from None
-
-
-def _open_lock(path: Path) -> int:
-    return os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-
-
-@contextlib.contextmanager
-def _lease_if_dead(folder: Path) -> Iterator[bool]:
-    try:
-        fd = os.open(folder / ".lease", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        yield True  # its run died before it took the lease
-        return
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield True
-    except BlockingIOError:
-        yield False
-    finally:
-        os.close(fd)
-
-
-def _remove_folder(folder: Path) -> int:
-    count = 0
-    for entry in folder.iterdir():
-        entry.unlink(missing_ok=True)
-        count += entry.name != ".lease"
-    folder.rmdir()
-    return count
 
 
 def _digest(fd: int) -> str:

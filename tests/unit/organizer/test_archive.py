@@ -11,8 +11,9 @@ import pytest
 from sorter.errors import AlreadyRunningError, ArchiveError, ArchiveFullError
 from sorter.model import Candidate, Header, Instance, Kind, Pixels, Place, Reason, Refused, Staged
 from sorter.organizer import tree
-from sorter.organizer.archive import Archive, DaemonLease
+from sorter.organizer.archive import Archive
 from sorter.organizer.judge import KnownInstance, Verdict
+from sorter.organizer.lease import DaemonLease
 
 
 @pytest.fixture

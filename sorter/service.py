@@ -1,0 +1,118 @@
+"""The daemon as a service: signals, reload, heartbeat, one daemon an archive."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+from sorter import __version__, log, status
+from sorter.config import Config
+from sorter.daemon import Daemon
+from sorter.errors import ConfigError
+from sorter.intake import Intake
+from sorter.notify import notify, reloading
+from sorter.organizer.lease import DaemonLease
+
+HEARTBEAT = 1.0
+
+
+class _Heartbeat(threading.Thread):
+    """Writes the status file and pings systemd's watchdog, as long as the working thread gets on."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        super().__init__(name="heartbeat", daemon=True)
+        self._served, self._done = daemon, threading.Event()
+
+    def run(self) -> None:
+        while True:
+            report = self._served.report()
+            try:
+                status.write(self._served.config.archive, report)
+            except OSError as error:
+                log.get().warning("status_not_written", errno=error.errno)
+            if self._served.healthy:
+                notify("WATCHDOG=1", f"STATUS={_line(report)}")
+            if self._done.wait(HEARTBEAT):
+                return
+
+    def stop(self) -> None:
+        """End the thread after a last report."""
+        self._done.set()
+        self.join()
+
+
+def _line(report: dict[str, object]) -> str:
+    counts = report["since_start"]
+    assert isinstance(counts, dict)
+    return f"{report['state']}; {counts['stored']} stored, {counts['rejected'] + counts['conflict']} refused"
+
+
+def serve(load: Callable[[], Config]) -> None:
+    """Run the daemon until SIGTERM or SIGINT; SIGHUP loads the configuration anew.
+
+    Parameters
+    ----------
+    load
+        Makes the Config; called again on each reload.
+
+    Raises
+    ------
+    SorterError
+        The archive or the index cannot be used, or another daemon serves this archive.
+    """
+    wake, stop, quit_ = threading.Event(), threading.Event(), threading.Event()
+    _on_signals(wake, stop, quit_)
+    config = load()
+    lease = DaemonLease(config.archive)
+    try:
+        while True:
+            log.configure(level=config.log_level, form=config.log_format)
+            _serve_one(config, wake, stop)
+            stop.clear()
+            if quit_.is_set():
+                break
+            reloading()
+            config = _reloaded(config, load)
+    finally:
+        notify("STOPPING=1")
+        lease.release()
+    log.get().info("stopped")
+
+
+def _serve_one(config: Config, wake: threading.Event, stop: threading.Event) -> None:
+    with Intake(config) as intake:
+        swept = intake.archive.sweep()
+        log.get().info("started", version=__version__, workers=intake.workers.count, swept=swept)
+        daemon = Daemon(intake, wake, stop)
+        heartbeat = _Heartbeat(daemon)
+        heartbeat.start()
+        try:
+            daemon.run(ready=lambda: notify("READY=1"))
+        finally:
+            heartbeat.stop()
+
+
+def _reloaded(config: Config, load: Callable[[], Config]) -> Config:
+    try:
+        new = load()
+    except ConfigError as error:
+        log.get().error("reload_refused", detail=str(error))
+        return config
+    if (new.archive, new.index_location) != (config.archive, config.index_location):
+        log.get().error("reload_refused", detail="archive and index can only change with a restart")
+        return config
+    log.get().info("reloaded")
+    return new
+
+
+def _on_signals(wake: threading.Event, stop: threading.Event, quit_: threading.Event) -> None:
+    def end(number: int, _frame: FrameType | None) -> None:
+        if number != signal.SIGHUP:
+            quit_.set()
+        stop.set()
+        wake.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, end)

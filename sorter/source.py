@@ -1,0 +1,217 @@
+"""Reading one source: once, from one descriptor, and only while it stays the version that settled."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import mmap
+import os
+import stat
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from sorter.model import Candidate, Header, Kind, Reason
+from sorter.organizer.staging import Staging
+from sorter.organizer.tree import trouble
+from sorter.parser.elements import Buffer, Unparsable, walk
+
+# Up to this size a file is read into memory and written from there; larger ones are streamed into staging.
+IN_MEMORY = 32 << 20
+# Larger files that are clearly not DICOM are noted, not copied: their source stays where it is anyway.
+JUNK_COPIED_UP_TO = 64 << 20
+GZIP_LIMIT = 8 << 30
+GZIP_RATIO = 1000
+_CHUNK = 1 << 20
+_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class Refusal(Exception):  # noqa: N818 - a verdict about one source
+    """One source cannot be staged now, and why; becomes a Refused."""
+
+    def __init__(self, kind: Kind, reason: Reason, detail: str = "", header: Header | None = None) -> None:
+        super().__init__(detail)
+        self.kind, self.reason, self.detail, self.header = kind, reason, detail, header or Header()
+
+
+@dataclass(slots=True)
+class Source:
+    """The bytes of one source: in memory, or streamed into a staged file ``name`` and mapped from there."""
+
+    data: Buffer
+    sha256: str  # of the DICOM stream
+    outer_sha256: str  # of the file as it lies in the drop folder
+    name: str = ""
+
+
+def read(candidate: Candidate, name: str, staging: Staging, *, sync: bool) -> Source:
+    """Read a candidate: small files into memory, large ones and gzips into staging, mapped from there.
+
+    Parameters
+    ----------
+    name
+        Starts the name of the staged file, if one is made.
+    sync
+        Whether to fsync it.
+
+    Raises
+    ------
+    Refusal
+        It is gone, unreadable, not a regular file, another version now, or a bomb.
+    ArchiveError
+        Staging does not take it.
+    """
+    fd = _open(candidate)
+    try:
+        head = os.pread(fd, 2, 0)
+        if head == b"\x1f\x8b":
+            return _read_gzip(fd, candidate, name, staging, sync=sync)
+        if candidate.size <= IN_MEMORY:
+            data = _read_all(fd, candidate)
+            digest = hashlib.sha256(data).hexdigest()
+            return Source(data, digest, digest)
+        return _read_large(fd, candidate, name, staging, sync=sync)
+    finally:
+        os.close(fd)
+
+
+def _open(candidate: Candidate) -> int:
+    try:
+        fd = os.open(candidate.path, _OPEN)
+    except OSError as error:
+        raise _unreadable(error) from None
+    facts = os.fstat(fd)
+    if not stat.S_ISREG(facts.st_mode):
+        os.close(fd)
+        raise Refusal(Kind.IGNORED, Reason.NOT_REGULAR)
+    if _version(facts) != candidate.version:
+        os.close(fd)
+        raise Refusal(Kind.DEFERRED, Reason.CHANGING, "changed since it was looked at")
+    return fd
+
+
+def _unreadable(error: OSError) -> Refusal:
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):
+        return Refusal(Kind.IGNORED, Reason.VANISHED)
+    if error.errno == errno.ELOOP:
+        return Refusal(Kind.IGNORED, Reason.SYMLINK)
+    name = errno.errorcode.get(error.errno or 0, "error")
+    return Refusal(Kind.REJECTED, Reason.UNREADABLE, f"{name}: {os.strerror(error.errno or 0)}")
+
+
+def _version(facts: os.stat_result) -> tuple[int, int, int, int, int]:
+    return (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+
+
+def _check_unchanged(fd: int, candidate: Candidate) -> None:
+    """After reading: the descriptor and the path must still show the version that was settled (trap 7)."""
+    try:
+        same = _version(os.fstat(fd)) == candidate.version == _version(os.lstat(candidate.path))
+    except OSError as error:
+        raise _unreadable(error) from None
+    if not same:
+        raise Refusal(Kind.DEFERRED, Reason.CHANGING, "changed while it was read")
+
+
+def _chunks(fd: int, candidate: Candidate) -> Iterator[bytes]:
+    left = candidate.size
+    while left:
+        try:
+            chunk = os.read(fd, min(_CHUNK, left))
+        except OSError as error:
+            raise _unreadable(error) from None
+        if not chunk:
+            raise Refusal(Kind.DEFERRED, Reason.CHANGING, "became shorter while it was read")
+        left -= len(chunk)
+        yield chunk
+    _check_unchanged(fd, candidate)
+
+
+def _read_all(fd: int, candidate: Candidate) -> bytes:
+    try:
+        data = os.read(fd, candidate.size)
+    except OSError as error:
+        raise _unreadable(error) from None
+    if len(data) == candidate.size:
+        _check_unchanged(fd, candidate)
+        return data
+    return data + b"".join(_chunks(fd, replace(candidate, size=candidate.size - len(data))))
+
+
+def _read_large(fd: int, candidate: Candidate, name: str, staging: Staging, *, sync: bool) -> Source:
+    head = os.pread(fd, _CHUNK, 0)
+    try:
+        walk(head, frozenset())
+    except Unparsable as trouble_:
+        if trouble_.reason is Reason.NOT_DICOM and candidate.size > JUNK_COPIED_UP_TO:
+            raise Refusal(Kind.REJECTED, Reason.NOT_DICOM, f"{trouble_.detail}; too large to copy") from None
+    digest = hashlib.sha256()
+    raw = f"{name}.raw"
+    staging.write(raw, _hashed(_chunks(fd, candidate), digest), sync=sync)
+    return Source(map_staged(staging, raw), digest.hexdigest(), digest.hexdigest(), raw)
+
+
+def _read_gzip(fd: int, candidate: Candidate, name: str, staging: Staging, *, sync: bool) -> Source:
+    """A gzip of one DICOM stream (``.dcm.gz``) is taken as that stream; of anything else, as not DICOM."""
+    outer, inner = hashlib.sha256(), hashlib.sha256()
+    raw = f"{name}.raw"
+    stream = _inflated(_hashed(_chunks(fd, candidate), outer))
+    head = next(stream, b"")
+    if head[128:132] != b"DICM":
+        detail = "a gzip file with no DICOM inside"
+        if candidate.size > JUNK_COPIED_UP_TO:
+            raise Refusal(Kind.REJECTED, Reason.NOT_DICOM, f"{detail}; too large to copy")
+        os.lseek(fd, 0, os.SEEK_SET)
+        outer = hashlib.sha256()
+        staging.write(raw, _hashed(_chunks(fd, candidate), outer), sync=sync)
+        return Source(b"\x1f\x8b", "", outer.hexdigest(), raw)
+    staging.write(raw, _hashed(_prepend(head, stream), inner), sync=sync)
+    return Source(map_staged(staging, raw), inner.hexdigest(), outer.hexdigest(), raw)
+
+
+def _prepend(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from rest
+
+
+def _hashed(chunks: Iterator[bytes], digest: hashlib._Hash) -> Iterator[bytes]:
+    for chunk in chunks:
+        digest.update(chunk)
+        yield chunk
+
+
+def _inflated(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The inflated stream in bounded pieces; stops a bomb by size and by ratio (trap 21)."""
+    inflater = zlib.decompressobj(wbits=31)
+    taken = given = 0
+    try:
+        for chunk in chunks:
+            taken += len(chunk)
+            data = chunk
+            while data:
+                piece = inflater.decompress(data, _CHUNK)
+                data = inflater.unconsumed_tail
+                given += len(piece)
+                if given > GZIP_LIMIT or given > GZIP_RATIO * taken + _CHUNK:
+                    raise Refusal(Kind.REJECTED, Reason.TOO_LARGE, "inflates to more than is allowed")
+                if piece:
+                    yield piece
+    except zlib.error:
+        raise Refusal(Kind.REJECTED, Reason.MALFORMED, "damaged gzip stream") from None
+    if not inflater.eof:
+        raise Refusal(Kind.REJECTED, Reason.TRUNCATED, "the gzip stream ends early")
+
+
+def map_staged(staging: Staging, name: str) -> Buffer:
+    """A staged file as a buffer. It is our own copy, which nobody shortens: no SIGBUS as with a source."""
+    with trouble("map a staged file"):
+        return map_path(staging.path(name))
+
+
+def map_path(path: str) -> Buffer:
+    """A file of the archive as a buffer; symlinks are not followed."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return mmap.mmap(fd, 0, prot=mmap.PROT_READ)
+    finally:
+        os.close(fd)
