@@ -163,7 +163,11 @@ class Daemon:
                 for listing in walker.walk(deep=deep):
                     self.progress_at = time.monotonic()
                     count += len(listing.candidates)
-                    yield from self._look_at(listing, walker)
+                    ready = list(self._look_at(listing, walker))
+                    paused, idle = time.monotonic(), time.process_time()
+                    yield from ready
+                    began += time.monotonic() - paused  # ingesting meanwhile is no part of the walk
+                    spent += time.process_time() - idle
             except RootUnavailable:
                 continue  # the watch reports it; a vanished mount is not an empty drop folder
         now = time.monotonic()

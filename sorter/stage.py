@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sorter.errors import ArchiveError
 from sorter.log import describe
-from sorter.model import Candidate, Instance, Kind, Pixels, Reason, Refused, Staged
+from sorter.model import Candidate, Header, Instance, Kind, Pixels, Reason, Refused, Staged
 from sorter.organizer.staging import Staging
 from sorter.organizer.tree import trouble
 from sorter.parser.elements import Dataset, Unparsable, walk
@@ -71,10 +71,20 @@ def _verdict(error: Exception) -> Refusal:
     if isinstance(error, Refusal):
         return error
     if isinstance(error, Unparsable):
-        return Refusal(Kind.REJECTED, error.reason, error.detail)
+        return Refusal(Kind.REJECTED, error.reason, error.detail, _partial_header(error))
     if isinstance(error, MemoryError):
         return Refusal(Kind.REJECTED, Reason.TOO_LARGE, "needs more memory than a worker may use")
     return Refusal(Kind.REJECTED, Reason.MALFORMED, f"the parser failed: {describe(error)}")
+
+
+def _partial_header(error: Unparsable) -> Header:
+    """What could be read of a damaged file, so that its quarantine note tells whose it is."""
+    if not isinstance(error.partial, Dataset):
+        return Header()
+    try:
+        return read_header(error.partial)
+    except Exception:  # noqa: BLE001 - the file is refused anyway; its owner just stays unknown
+        return Header()
 
 
 def _instance(candidate: Candidate, source: Source, name: str, job: Job) -> Staged:
@@ -155,17 +165,17 @@ def _refused(candidate: Candidate, source: Source | None, refusal: Refusal, name
     return Refused(candidate, refusal.kind, refusal.reason, refusal.detail, kept, sha256, refusal.header)
 
 
-def compare(paths: tuple[str, ...]) -> list[Fingerprint]:
+def compare(paths: tuple[str, ...]) -> list[Fingerprint] | None:
     """Fingerprints of archived or staged files, for the judge; runs in a worker like all decoding.
 
-    Raises
-    ------
-    OSError, Unparsable
-        A file is not there any more, or not what it was.
+    ``None`` where one cannot be read or is not what it was: then nothing proves them equal.
     """
     from sorter.parser.fingerprint import fingerprint  # noqa: PLC0415 - only where identity needs it
 
-    return [fingerprint(map_path(path)) for path in paths]
+    try:
+        return [fingerprint(map_path(path)) for path in paths]
+    except Exception:  # noqa: BLE001 - the worker's edge, as in stage(); the caller takes them for different
+        return None
 
 
 def examine(paths: tuple[str, ...], keywords: frozenset[str]) -> list[Instance | None]:

@@ -26,7 +26,6 @@ from sorter import log
 from sorter.errors import WorkersError
 from sorter.model import Candidate, Instance, Kind, Reason, Refused, Staged
 from sorter.organizer.staging import Staging
-from sorter.parser.elements import Unparsable
 from sorter.stage import Job, compare, examine, stage
 
 if TYPE_CHECKING:
@@ -101,13 +100,12 @@ class Workers:
     def fingerprints(self, paths: tuple[str, ...]) -> list[Fingerprint] | None:
         """Fingerprints of files of the archive; ``None`` where they cannot be read or a decoder died."""
         try:
-            return list(self._start().schedule(compare, args=(paths,), timeout=self._seconds).result())
+            found = self._start().schedule(compare, args=(paths,), timeout=self._seconds).result()
         except _DIED as error:
             self._check_pool()
             log.get().warning("worker_died", kind=type(error).__name__, count=len(paths))
-        except (OSError, ValueError, MemoryError, Unparsable) as error:
-            log.get().warning("not_comparable", exception=log.describe(error))
-        return None
+            return None
+        return None if found is None else list(found)
 
     def examine(self, paths: Sequence[str], keywords: frozenset[str]) -> list[Instance | None]:
         """Read published files as instances; ``None`` for what is none, or what a worker died over."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from sorter.model import Reason
@@ -182,30 +182,43 @@ def walk(data: Buffer, wanted: frozenset[int], *, limits: Limits = DEFAULTS) -> 
         declared = IMPLICIT_LITTLE if implicit else EXPLICIT_BIG if order is BIG else EXPLICIT_LITTLE
     elif implicit != (declared == IMPLICIT_LITTLE) or (order is BIG) != (declared == EXPLICIT_BIG):
         stream.unusual = True
-    try:
-        _collect(stream, start, implicit, wanted, found, ascending=bare)
-    except Unparsable:
-        if not bare or found.is_instance:
-            raise
-    if bare and not found.is_instance:
-        raise Unparsable(Reason.NOT_DICOM, "no DICM prefix, and no UIDs of an instance")
-    sop_class = _uid(found.elements.get(_SOP_CLASS)) or _uid(meta.get(_MEDIA_STORAGE_SOP_CLASS))
-    lacking = missing(sop_class, found.places)
-    if lacking and not is_skeleton(tag for tag, *_ in elements(stream, start, implicit)):
-        raise Unparsable(Reason.TRUNCATED, lacking)
-    return Dataset(
+    dataset = Dataset(
         data=data,
         transfer_syntax_uid=declared,
         implicit=implicit,
         big_endian=order is BIG,
         meta=MappingProxyType(meta),
         start=start,
-        elements=MappingProxyType(found.elements),
+        elements=MappingProxyType(found.elements),  # filled by _collect
+        pixel_data=None,
+        signed=False,
+        icon=None,
+        unusual=True,
+    )
+    try:
+        _collect(stream, start, implicit, wanted, found, ascending=bare)
+        _check_content(stream, dataset, found)
+    except Unparsable as error:
+        if not bare or found.is_instance:
+            error.partial = dataset
+            raise
+    if bare and not found.is_instance:
+        raise Unparsable(Reason.NOT_DICOM, "no DICM prefix, and no UIDs of an instance")
+    return replace(
+        dataset,
         pixel_data=_pixel_data(stream, found.places),
         signed=any(tag in found.places for tag in _SIGNATURE_TAGS),
         icon=_icon(data, found.places),
         unusual=stream.unusual,
     )
+
+
+def _check_content(stream: Stream, dataset: Dataset, found: _Found) -> None:
+    """An object must carry what its SOP class is for, unless it only identifies."""
+    sop_class = _uid(found.elements.get(_SOP_CLASS)) or _uid(dataset.meta.get(_MEDIA_STORAGE_SOP_CLASS))
+    lacking = missing(sop_class, found.places)
+    if lacking and not is_skeleton(tag for tag, *_ in elements(stream, dataset.start, dataset.implicit)):
+        raise Unparsable(Reason.TRUNCATED, lacking)
 
 
 def top_level(dataset: Dataset) -> Iterator[Place]:

@@ -42,6 +42,8 @@ class Unparsable(Exception):  # noqa: N818 - a verdict about one source, not a p
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
+        # The Dataset of what was found before the trouble, for people who look for the file's owner.
+        self.partial: object = None
 
 
 @dataclass(frozen=True, slots=True)
