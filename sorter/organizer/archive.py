@@ -24,7 +24,7 @@ from sorter.model import PATIENT_KEYWORDS, Candidate, Header, Kind, Outcome, Pla
 from sorter.organizer.judge import Verdict
 from sorter.organizer.lease import META, lease_if_dead, open_lock, remove_folder
 from sorter.organizer.staging import Staging
-from sorter.organizer.tree import Blocked, Tree, trouble
+from sorter.organizer.tree import Blocked, Tree, make_root, trouble
 
 _KEY_HEADERS = (
     *PATIENT_KEYWORDS,
@@ -46,7 +46,7 @@ class Archive:
         self.root = root
         with trouble("open the archive"):
             for folder in ("staging", "quarantine"):
-                (root / META / folder).mkdir(parents=True, exist_ok=True)
+                make_root(root / META / folder)
             self._tree = Tree(root)
             self._lock = open_lock(root / META / "lock")
         self._lease: int | None = None

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sorter.errors import AlreadyRunningError
-from sorter.organizer.tree import trouble
+from sorter.organizer.tree import make_root, trouble
 
 META = ".sorter"
 
@@ -19,7 +19,7 @@ class DaemonLease:
 
     def __init__(self, root: Path) -> None:
         with trouble("open the archive"):
-            (root / META).mkdir(parents=True, exist_ok=True)
+            make_root(root / META)
             self._fd = open_lock(root / META / "daemon.lock")
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

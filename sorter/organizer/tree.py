@@ -48,6 +48,18 @@ def trouble(doing: str) -> Iterator[None]:
         raise kind(f"cannot {doing}: {os.strerror(error.errno or 0)}") from None
 
 
+def make_root(path: Path) -> None:
+    """Make a folder with its ancestors where missing, durably: rows will rely on their names (rule 2)."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    for folder in reversed(missing):
+        folder.mkdir(exist_ok=True)
+        fd = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
 class Tree:
     """Descriptors of directories below a root, opened once a turn.
 

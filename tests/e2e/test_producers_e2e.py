@@ -109,6 +109,18 @@ def test_nothing_of_20000_files_is_missed_when_the_event_queue_overflows(
     assert Counter(tree(archive).values()) == Counter(made)
 
 
+def test_a_file_that_comes_while_many_are_brought_in_follows_at_once(daemon, incoming, archive):
+    """Time spent on publishing is not time spent on walking, which the daemon pauses for."""
+    Template().fill(incoming, 4_000)
+    running = daemon(settle_seconds=0)
+    running.wait_stored(512)
+    drop(incoming, "late.dcm", dicom(1, study=2))
+    running.wait_stored(4_000)
+    took = running.wait_stored(4_001)
+    print(f"the late file: in the index {took:.2f} s after the others")
+    assert took < 3
+
+
 # -- slow and strange writers ---------------------------------------------------------------------------
 
 

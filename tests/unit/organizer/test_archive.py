@@ -248,3 +248,13 @@ def test_descriptors_are_bounded(archive):
         for number in range(600):
             archive._tree.directory(f"f{number}/a")
         assert len(os.listdir("/proc/self/fd")) < 400
+
+
+def test_a_new_archive_root_is_durable_up_to_the_first_folder_that_was_there(tmp_path, monkeypatch):
+    synced = []
+    real = os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: (synced.append(os.readlink(f"/proc/self/fd/{fd}")), real(fd))[1]
+    )
+    Archive(tmp_path / "new/archive").close()
+    assert {str(tmp_path), str(tmp_path / "new"), str(tmp_path / "new/archive")} <= set(synced)
