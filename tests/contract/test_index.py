@@ -24,13 +24,14 @@ from sorter.organizer.layout import path_key as layout_key
 from sorter.organizer.place import place as choose
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+POSTGRES = os.environ.get("SORTER_TEST_POSTGRES")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"] if POSTGRES else ["sqlite"])
 def url(request, tmp_path):
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/index.sqlite"
-    url = os.environ.get("SORTER_TEST_POSTGRES")
-    if not url:
-        pytest.skip("no PostgreSQL here: set SORTER_TEST_POSTGRES to the URL of an expendable database")
+    url = POSTGRES
     engine = create_engine(url)
     with engine.begin() as connection:
         connection.execute(text("DROP SCHEMA public CASCADE"))
@@ -57,6 +58,11 @@ def _rows(engine, query):
     with engine.begin() as connection:
         result = connection.execute(text(query))
         return result.all() if result.returns_rows else []
+
+
+@pytest.mark.skipif(not POSTGRES, reason="no PostgreSQL: set SORTER_TEST_POSTGRES to an expendable database")
+def test_the_contract_ran_on_postgresql_too():
+    assert POSTGRES.startswith("postgresql")
 
 
 # -- opening -------------------------------------------------------------------------------------------
