@@ -23,7 +23,6 @@ from sorter.organizer.layout import Layout
 from sorter.organizer.layout import path_key as layout_key
 from sorter.organizer.place import place as choose
 
-
 POSTGRES = os.environ.get("SORTER_TEST_POSTGRES")
 
 
