@@ -5,6 +5,7 @@ Foreign keys end in ``_fk``, since ``patient_id`` and ``study_id`` are DICOM att
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 
@@ -31,6 +32,7 @@ metadata = MetaData(
 )
 
 
+@functools.cache
 def column_name(keyword: str) -> str:
     """The column of a DICOM keyword: ``SOPInstanceUID`` -> ``sop_instance_uid``."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", keyword).lower()
