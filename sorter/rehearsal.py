@@ -9,10 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from sqlalchemy import make_url
-
-from sorter.errors import ConfigError
-from sorter.index import Index
+from sorter.index import Index, sqlite_file
 from sorter.intake import Intake
 from sorter.model import Candidate, Kind, Outcome, Place, Reason, Refused
 from sorter.organizer.archive import Archive
@@ -31,8 +28,7 @@ class Rehearsal(Intake):
 
     def _open_index(self) -> Index:
         copy = self._scratch / "index.sqlite"
-        location = self.config.index_location
-        path = location if isinstance(location, Path) else _sqlite_file(location)
+        path = sqlite_file(self.config.index_location)
         if path.exists():
             source = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
             with contextlib.closing(source), contextlib.closing(sqlite3.connect(copy)) as target:
@@ -89,10 +85,3 @@ class _Stage(Archive):
     def locate(self, path: str) -> str:
         """The published file, or the source of one that would be."""
         return self._sources.get(path) or f"{self._real_root}/{path}"
-
-
-def _sqlite_file(url: str) -> Path:
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite" or not parsed.database:
-        raise ConfigError("--dry-run works with a SQLite index only")
-    return Path(parsed.database)

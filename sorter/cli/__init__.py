@@ -17,8 +17,10 @@ from sorter.errors import SorterError
 
 # name: one-line help. The command itself is `sorter.cli.<name>.command`.
 COMMANDS = {
+    "backup": "Copy the index to a file, consistent even while the daemon runs.",
     "demo": "Sort the real DICOM files that pydicom bundles, and show the result.",
     "find": "Search the index.",
+    "reindex": "Build a new index from the archive tree.",
     "status": "Say how the daemon and the archive are; exit status fit for a health check.",
 }
 _FLAGS = ("-v", "--verbose", "-q", "--quiet", "--json", "--dry-run", "--paths")

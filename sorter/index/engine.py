@@ -49,6 +49,22 @@ def make_engine(location: str | Path, *, read_only: bool) -> Engine:
         ) from None
 
 
+def sqlite_file(location: str | Path) -> Path:
+    """The file of an SQLite index.
+
+    Raises
+    ------
+    ConfigError
+        It is another database: use that database's own tools.
+    """
+    if isinstance(location, Path):
+        return location
+    url = make_url(location)
+    if url.get_backend_name() != "sqlite" or not url.database:
+        raise ConfigError("this needs an SQLite index; use the tools of your database")
+    return Path(url.database)
+
+
 def _sqlite(database: str, *, read_only: bool) -> Engine:
     if database in ("", ":memory:"):
         raise ConfigError("index: an SQLite URL must name a file")
@@ -117,8 +133,8 @@ def guarded() -> Iterator[None]:
             raise ArchiveFullError("no space left for the index") from None
         if code in ("SQLITE_NOTADB", "SQLITE_CORRUPT") or str(code).startswith("SQLITE_CORRUPT"):
             raise IndexUnusableError(
-                f"the index is damaged ({code}). Nothing is lost: the archive is the truth. Stop sorter, "
-                "move the index away, and restore it from a backup or build a new one (docs/recovery.md)"
+                f"the index is damaged ({code}). Nothing is lost: the archive is the truth. Stop sorter and "
+                "run `sorter reindex`, or restore a backup (docs/recovery.md)"
             ) from None
         raise IndexUnusableError(f"the index cannot be used ({code})") from None
 

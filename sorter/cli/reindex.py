@@ -1,0 +1,31 @@
+"""``sorter reindex``: a new index from the archive tree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from sorter.cli.options import reading
+
+if TYPE_CHECKING:
+    from sorter.config import Config
+
+
+@click.command("reindex")
+@reading
+def command(load: Callable[[], Config], quiet: bool) -> None:
+    """Set the index aside and build a new one from the archive tree alone.
+
+    Patients, studies, series and instances come back; the ledger of sources does not, so the old index is
+    kept. Stop the daemon first.
+    """
+    from sorter import log  # noqa: PLC0415 - heavy, and not needed for --help
+    from sorter.care import reindex  # noqa: PLC0415
+
+    config = load()
+    log.configure(level=config.log_level, form=config.log_format)
+    count, aside = reindex(config)
+    if not quiet:
+        click.echo(f"{count:,} instances indexed" + (f"; the old index is {aside}" if aside else ""))
