@@ -58,6 +58,20 @@ def without_root_powers():
     return ("setpriv", f"--inh-caps={powers}", f"--bounding-set={powers}")
 
 
+@contextlib.contextmanager
+def small_disk(folder):
+    """A file system of 4 MiB in memory."""
+    if not IS_ROOT or shutil.which("mount") is None:
+        pytest.skip("only root may mount")
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], check=False).returncode:
+        pytest.skip("nothing may be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
 @dataclass(frozen=True)
 class Ran:
     """One finished run."""

@@ -7,7 +7,6 @@ decode, in conflicts, and while the archive or the index fails.
 import contextlib
 import json
 import os
-import shutil
 import socket
 import sqlite3
 import subprocess
@@ -17,11 +16,11 @@ from pathlib import Path
 import pydicom
 import pytest
 from e2e.program import (
-    IS_ROOT,
     index,
     ledger,
     rescan,
     run,
+    small_disk,
     sources,
     stored_count,
     tree_of_processes,
@@ -170,20 +169,6 @@ def test_the_daemon_does_not_sing(verbose, daemon, incoming, archive, tmp_path):
 
 
 # -- while it fails -------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def small_disk(folder):
-    """A file system of 4 MiB in memory."""
-    if not IS_ROOT or shutil.which("mount") is None:
-        pytest.skip("only root may mount")
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], check=False).returncode:
-        pytest.skip("nothing may be mounted here")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", folder], check=True)
 
 
 def test_a_full_disk_does_not_sing(incoming, tmp_path):
