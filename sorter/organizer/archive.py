@@ -300,7 +300,7 @@ class Archive:
 
     def close(self) -> None:
         """Remove this run's staging folder and close all."""
-        with self.turn():
+        with self.turn(), trouble("remove the staging folder"):
             remove_folder(Path(self.staging.folder))
         for fd in (self._lease, self._lock):
             if fd is not None:
