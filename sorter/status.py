@@ -27,5 +27,8 @@ def read(root: Path) -> dict[str, Any] | None:
         text = (root / META / "status.json").read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
-    state: dict[str, Any] = json.loads(text)
+    try:
+        state: dict[str, Any] = json.loads(text)
+    except ValueError:
+        return None  # not synced, so a power cut may empty it; it says nothing then
     return state
