@@ -14,7 +14,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -188,7 +188,6 @@ class Daemon:
     archive: Path
     process: subprocess.Popen
     log: Path
-    extra: list = field(default_factory=list)
 
     @property
     def report(self):
@@ -244,8 +243,8 @@ class Daemon:
         assert leftovers == []
 
 
-def start(incoming, archive, log, *args, wrapper=(), env=None, wait=True, **settings):
-    """Start a daemon and wait until it has begun to walk."""
+def start(incoming, archive, log, *args, wrapper=(), env=None, **settings):
+    """Start a daemon and wait until it watches."""
     settings = {"settle_seconds": SETTLE, "log_format": "json"} | settings
     with Path(log).open("ab") as stderr:
         process = subprocess.Popen(
@@ -256,8 +255,12 @@ def start(incoming, archive, log, *args, wrapper=(), env=None, wait=True, **sett
             stderr=stderr,
         )
     daemon = Daemon(Path(incoming), Path(archive), process, Path(log))
-    if wait:
-        daemon.wait(lambda: daemon.report.get("last_walk"), what="the first walk")
+    try:
+        daemon.wait(lambda: daemon.report.get("state", "starting") != "starting", what="the start")
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
     return daemon
 
 

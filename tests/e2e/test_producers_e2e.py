@@ -71,7 +71,7 @@ def arrives(daemon, archive, incoming, produce, made):
     assert (len(entries), set(entries.values())) == (len(made), {("stored", None)})
 
 
-@pytest.mark.parametrize("producer", [copy, copy_with_times, move, rsync, tar])
+@pytest.mark.parametrize("producer", [copy, move, rsync, tar])
 def test_nothing_is_missed_or_published_by_halves(producer, daemon, incoming, archive, tmp_path):
     if shutil.which(producer("", "")[0]) is None:
         pytest.skip(f"{producer.__name__} is not installed")
