@@ -196,6 +196,9 @@ def _inflated(chunks: Iterator[bytes]) -> Iterator[bytes]:
                     raise Refusal(Kind.REJECTED, Reason.TOO_LARGE, "inflates to more than is allowed")
                 if piece:
                     yield piece
+            # What follows the stream may be zeros (padding), not another stream: it would be lost unseen.
+            if inflater.unused_data.strip(b"\0"):
+                raise Refusal(Kind.REJECTED, Reason.MALFORMED, "the gzip file holds more than one stream")
     except zlib.error:
         raise Refusal(Kind.REJECTED, Reason.MALFORMED, "damaged gzip stream") from None
     if not inflater.eof:

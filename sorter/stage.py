@@ -123,7 +123,8 @@ def _decoded(instance: Instance, dataset: Dataset, name: str, job: Job) -> Insta
             return instance
         if not job.decode:
             raise Kept(Pixels.KEPT_DECODER_CRASHED, "crashed, hung or needed too much memory")
-        with job.staging.create(name) as out, trouble("stage a decoded file"):
+        # Closing writes what is still buffered, so it too is trouble with the archive, not with the file.
+        with trouble("stage a decoded file"), job.staging.create(name) as out:
             pixel_sha256 = transcode(dataset, out, source_sha256=instance.source_sha256)
             out.flush()
             if job.sync:
