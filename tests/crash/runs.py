@@ -210,9 +210,14 @@ def rescan(sorter, work, scenario, **how):
 
 
 def points(finished, log):
-    """The calls of a log that change something in the archive or the drop folder: where to interrupt."""
+    """The calls of a log that change or sync something of ours: where to interrupt."""
     ours = (f"{finished.folder}/archive", f"{finished.folder}/incoming/")
-    return [call for call in log if call.target.startswith(ours) and (call.name != "openat" or call.creates)]
+    return [
+        call
+        for call in log
+        if (call.target.startswith(ours) or call.target == str(finished.folder))
+        and (call.name != "openat" or call.creates)
+    ]
 
 
 def place_of(call, finished):
