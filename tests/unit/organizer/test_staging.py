@@ -1,0 +1,103 @@
+"""Staging: new files only, all or nothing, removed where asked."""
+
+import errno
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+
+from sorter.errors import ArchiveError, ArchiveFullError
+from sorter.organizer.staging import Staging
+
+
+@pytest.fixture
+def staging(tmp_path):
+    return Staging(str(tmp_path))
+
+
+def test_chunks_become_one_file_and_its_size_is_told(staging):
+    assert staging.write("a", [b"one", b"", b"two"], sync=False) == 6
+    assert Path(staging.path("a")).read_bytes() == b"onetwo"
+
+
+def test_short_writes_are_continued(staging, monkeypatch):
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: real(fd, bytes(data)[:2]))
+    assert staging.write("a", [b"seven77"], sync=False) == 7
+    assert Path(staging.path("a")).read_bytes() == b"seven77"
+
+
+def test_a_staged_file_is_never_written_twice(staging):
+    staging.write("a", [b"first"], sync=False)
+    with pytest.raises(ArchiveError):
+        staging.create("a")
+    with pytest.raises(ArchiveError):
+        staging.write("a", [b"second"], sync=False)
+    assert Path(staging.path("a")).read_bytes() == b"first"
+
+
+def test_a_planted_symlink_is_not_written_through(staging, tmp_path):
+    (tmp_path / "a").symlink_to(tmp_path / "outside")
+    with pytest.raises(ArchiveError):
+        staging.write("a", [b"x"], sync=False)
+    assert not (tmp_path / "outside").exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (errno.ENOSPC, ArchiveFullError),
+        (errno.EDQUOT, ArchiveFullError),
+        (errno.EIO, ArchiveError),
+        (errno.EROFS, ArchiveError),
+    ],
+)
+def test_trouble_names_the_step_and_no_path_and_leaves_no_file(staging, monkeypatch, number, expected):
+    def fail(_fd, _data):
+        raise OSError(number, os.strerror(number), "/secret")
+
+    monkeypatch.setattr(os, "write", fail)
+    with pytest.raises(expected) as caught:
+        staging.write("a", [b"x"], sync=False)
+    assert type(caught.value) is expected
+    assert str(caught.value) == f"cannot stage a file: {os.strerror(number)}"
+    assert os.listdir(staging.folder) == []
+
+
+def test_trouble_with_what_is_read_leaves_no_file_and_passes(staging):
+    def chunks():
+        yield b"half"
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        staging.write("a", chunks(), sync=False)
+    assert os.listdir(staging.folder) == []
+
+
+def test_no_descriptor_stays_open(staging):
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(5):
+        staging.write(f"{number}", [b"x"], sync=True)
+        with pytest.raises(ArchiveError):
+            staging.write(f"{number}", [b"x"], sync=True)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_created_file_is_empty_and_can_be_read_back(staging):
+    with staging.create("a") as out:
+        out.write(b"0123")
+        out.seek(1)
+        assert out.read(2) == b"12"
+    assert Path(staging.path("a")).read_bytes() == b"0123"
+
+
+def test_discarding_what_is_not_there_is_no_error(staging):
+    staging.write("a", [b"x"], sync=False)
+    staging.discard("a")
+    staging.discard("a")
+    assert os.listdir(staging.folder) == []
+
+
+def test_it_travels_to_a_worker(staging):
+    assert pickle.loads(pickle.dumps(staging)) == staging
