@@ -14,11 +14,12 @@ import os
 import resource
 import signal
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
@@ -39,7 +40,9 @@ TASK_BYTES = 32 << 20
 SYNC_EACH_UP_TO = 16
 _RESTARTS = 5
 _PR_SET_PDEATHSIG = 1
-_DIED = (TimeoutError, ProcessExpired, BrokenProcessPool, CancelledError)
+# The pool broke as a whole: that says nothing about the files of a task.
+_BROKE = (BrokenProcessPool, CancelledError)
+_DIED = (TimeoutError, ProcessExpired, MemoryError, *_BROKE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,7 @@ class Workers:
     def __init__(self, *, count: int, memory_mb: int, seconds: float) -> None:
         self.count, self._memory_mb, self._seconds = count, memory_mb, seconds
         self._pool: ProcessPool | None = None
+        self._tasks: WeakSet[ProcessFuture[Any]] = WeakSet()
         self._numbers = itertools.count(1)
         self._broken = 0
 
@@ -100,7 +104,7 @@ class Workers:
     def fingerprints(self, paths: tuple[str, ...]) -> list[Fingerprint] | None:
         """Fingerprints of files of the archive; ``None`` where they cannot be read or a decoder died."""
         try:
-            found = self._start().schedule(compare, args=(paths,), timeout=self._seconds).result()
+            found = self._result(self._task(compare, paths))
         except _DIED as error:
             self._check_pool()
             log.get().warning("worker_died", kind=type(error).__name__, count=len(paths))
@@ -109,9 +113,8 @@ class Workers:
 
     def examine(self, paths: Sequence[str], keywords: frozenset[str]) -> list[Instance | None]:
         """Read published files as instances; ``None`` for what is none, or what a worker died over."""
-        args = (tuple(paths), keywords)
         try:
-            return list(self._start().schedule(examine, args=args, timeout=self._seconds).result())
+            return list(self._result(self._task(examine, tuple(paths), keywords)))
         except _DIED:
             self._check_pool()
         if len(paths) == 1:
@@ -145,7 +148,7 @@ class Workers:
         ]
 
     def _schedule(self, job: Job) -> tuple[Job, ProcessFuture[Result]]:
-        return job, self._start().schedule(stage, args=(job,), timeout=self._seconds)
+        return job, self._task(stage, job)
 
     def _collect(
         self, batch: Sequence[Candidate], running: Iterable[tuple[Job, ProcessFuture[Result]]]
@@ -153,17 +156,20 @@ class Workers:
         results: Result = []
         for job, future in running:
             try:
-                results += future.result()
+                results += self._result(future)
+                self._broken = 0
             except _DIED as error:
                 self._check_pool()
                 log.get().warning("worker_died", kind=type(error).__name__, count=len(job.candidates))
-                results += self._isolate(job)
+                results += self._isolate(job, error)
         return Batch(batch, results, synced=len(batch) <= SYNC_EACH_UP_TO)
 
-    def _isolate(self, job: Job) -> Result:
+    def _isolate(self, job: Job, death: BaseException) -> Result:
         """Try the files of a dead task again, each alone, then without decoding (class docstring)."""
         _discard_leftovers(job)
-        if len(job.candidates) > 1:
+        if isinstance(death, _BROKE):
+            singles = [job]
+        elif len(job.candidates) > 1:
             singles = [
                 replace(job, candidates=(one,), prefix=f"{job.prefix}{index}-")
                 for index, one in enumerate(job.candidates)
@@ -176,17 +182,19 @@ class Workers:
         results: Result = []
         for single in singles:
             try:
-                results += self._schedule(single)[1].result()
+                results += self._result(self._schedule(single)[1])
             except _DIED as error:
                 self._check_pool()
                 source = log.source_id(single.candidates[0].path)
                 log.get().warning("worker_died", kind=type(error).__name__, source=source)
-                results += self._isolate(single)
+                results += self._isolate(single, error)
         return results
 
     # -- the pool -------------------------------------------------------------------------------------
 
     def _start(self) -> ProcessPool:
+        if self._pool is not None:
+            self._check_pool()  # it breaks when a worker is killed while idle
         if self._pool is None:
             self._pool = ProcessPool(
                 max_workers=self.count,
@@ -196,10 +204,24 @@ class Workers:
             )
         return self._pool
 
+    def _task(self, function: Callable[..., Any], *args: Any) -> ProcessFuture[Any]:
+        future = self._start().schedule(function, args=args, timeout=self._seconds)
+        self._tasks.add(future)
+        return future
+
+    def _result(self, future: ProcessFuture[Any]) -> Any:
+        """What a task returned; the pool is watched meanwhile, since one that breaks forgets its queue."""
+        while not future.done():
+            wait([future], timeout=1.0)
+            self._check_pool()
+        return future.result()
+
     def _check_pool(self) -> None:
-        """After a death: replace a pool that broke as a whole; give up when new ones keep breaking."""
-        if self._pool is not None and self._pool.active:
+        """Let a pool go that broke as a whole; give up when new ones keep breaking."""
+        if self._pool is None or self._pool.active:
             return
+        for future in self._tasks:
+            future.cancel()  # type: ignore[no-untyped-call]  # does nothing to one that is done
         self._broken += 1
         if self._broken > _RESTARTS:
             raise WorkersError("the worker processes cannot be kept running; see the log and free memory")
