@@ -50,7 +50,7 @@ class Daemon:
         self._watch = Watch(roots, wake, mode=self.config.watch, exclude=exclude)
         self._settler = Settler(self.config.settle_seconds, self.config.incomplete_seconds)
         self._in_flight: set[tuple[str, str]] = set()
-        self._next_walk = self._next_deep = 0.0
+        self._next_walk = self._next_deep = self._walked_at = 0.0
         self._troubles: list[str] = []
         self.tally = Tally()
         self.state = "starting"
@@ -95,12 +95,18 @@ class Daemon:
         now = time.monotonic()
         due = self._settler.next_due()
         until = min(self._next_walk, due if due is not None else self._next_walk)
-        if self._wake.wait(max(0.0, min(until - now, IDLE_REST))):
-            # Let a burst of events gather; a large folder is not walked again and again meanwhile.
-            pause = max(WAKE_PAUSE, float(self.last_walk.get("seconds", 0.0)) * (1 - WALK_SHARE) / WALK_SHARE)
-            self._stop.wait(min(pause, self.config.walk_seconds))
-        elif due is None and not len(self._settler):
-            self._intake.workers.rest()
+        if not self._wake.wait(max(0.0, min(until - now, IDLE_REST))):
+            if due is None and not len(self._settler):
+                self._intake.workers.rest()
+            return
+        # Let a burst of events gather, and do not walk a large folder again and again; but a file that is
+        # due is looked at on time, which needs no walk.
+        self._stop.wait(max(0.0, min(until, self._walk_again_at()) - time.monotonic()))
+
+    def _walk_again_at(self) -> float:
+        """When an event may cause the next walk: walking has a bounded share of the time."""
+        pause = max(WAKE_PAUSE, float(self.last_walk.get("seconds", 0.0)) * (1 - WALK_SHARE) / WALK_SHARE)
+        return self._walked_at + min(pause, self.config.walk_seconds)
 
     def _supervise(self) -> None:
         found = [f"{one.kind} {one.detail}".strip() for one in self._watch.check()]
@@ -144,7 +150,7 @@ class Daemon:
     def _ready(self) -> Iterator[Candidate]:
         """Candidates that are quiet: from a walk, when one is due, and of those that waited."""
         now = time.monotonic()
-        if self._wake.is_set() or now >= self._next_walk:
+        if now >= self._next_walk or (self._wake.is_set() and now >= self._walk_again_at()):
             yield from self._walk(deep=now >= self._next_deep)
         now = time.monotonic()
         for waiting in self._settler.due(now):
@@ -170,7 +176,7 @@ class Daemon:
                     spent += time.process_time() - idle
             except RootUnavailable:
                 continue  # the watch reports it; a vanished mount is not an empty drop folder
-        now = time.monotonic()
+        self._walked_at = now = time.monotonic()
         spent = time.process_time() - spent
         self.last_walk = {"at": time.time(), "seconds": now - began, "files": count, "deep": deep}
         self._next_walk = now + self.config.walk_seconds

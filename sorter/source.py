@@ -9,7 +9,7 @@ import os
 import stat
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from sorter.model import Candidate, Header, Kind, Reason
 from sorter.organizer.staging import Staging
@@ -21,17 +21,22 @@ IN_MEMORY = 32 << 20
 # Larger files that are clearly not DICOM are noted, not copied: their source stays where it is anyway.
 JUNK_COPIED_UP_TO = 64 << 20
 GZIP_LIMIT = 8 << 30
-GZIP_RATIO = 1000
+GZIP_FREE = 64 << 20
+GZIP_RATIO = 100
 _CHUNK = 1 << 20
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Refusal(Exception):  # noqa: N818 - a verdict about one source
-    """One source cannot be staged now, and why; becomes a Refused."""
+    """One source cannot be staged now, and why; becomes a Refused.
+
+    ``source`` holds its bytes where they were staged for quarantine before it could become a Source.
+    """
 
     def __init__(self, kind: Kind, reason: Reason, detail: str = "", header: Header | None = None) -> None:
         super().__init__(detail)
         self.kind, self.reason, self.detail, self.header = kind, reason, detail, header or Header()
+        self.source: Source | None = None
 
 
 @dataclass(slots=True)
@@ -113,8 +118,8 @@ def _check_unchanged(fd: int, candidate: Candidate) -> None:
         raise Refusal(Kind.DEFERRED, Reason.CHANGING, "changed while it was read")
 
 
-def _chunks(fd: int, candidate: Candidate) -> Iterator[bytes]:
-    left = candidate.size
+def _chunks(fd: int, candidate: Candidate, done: int = 0) -> Iterator[bytes]:
+    left = candidate.size - done
     while left:
         try:
             chunk = os.read(fd, min(_CHUNK, left))
@@ -135,7 +140,7 @@ def _read_all(fd: int, candidate: Candidate) -> bytes:
     if len(data) == candidate.size:
         _check_unchanged(fd, candidate)
         return data
-    return data + b"".join(_chunks(fd, replace(candidate, size=candidate.size - len(data))))
+    return data + b"".join(_chunks(fd, candidate, len(data)))  # network file systems may read less at once
 
 
 def _read_large(fd: int, candidate: Candidate, name: str, staging: Staging, *, sync: bool) -> Source:
@@ -152,21 +157,34 @@ def _read_large(fd: int, candidate: Candidate, name: str, staging: Staging, *, s
 
 
 def _read_gzip(fd: int, candidate: Candidate, name: str, staging: Staging, *, sync: bool) -> Source:
-    """A gzip of one DICOM stream (``.dcm.gz``) is taken as that stream; of anything else, as not DICOM."""
-    outer, inner = hashlib.sha256(), hashlib.sha256()
+    """A gzip of one DICOM stream (``.dcm.gz``) is taken as that stream; all else is refused as it came."""
     raw = f"{name}.raw"
-    stream = _inflated(_hashed(_chunks(fd, candidate), outer))
-    head = next(stream, b"")
-    if head[128:132] != b"DICM":
-        detail = "a gzip file with no DICOM inside"
-        if candidate.size > JUNK_COPIED_UP_TO:
-            raise Refusal(Kind.REJECTED, Reason.NOT_DICOM, f"{detail}; too large to copy")
-        os.lseek(fd, 0, os.SEEK_SET)
-        outer = hashlib.sha256()
-        staging.write(raw, _hashed(_chunks(fd, candidate), outer), sync=sync)
-        return Source(b"\x1f\x8b", "", outer.hexdigest(), raw)
-    staging.write(raw, _hashed(_prepend(head, stream), inner), sync=sync)
+    try:
+        outer, inner = hashlib.sha256(), hashlib.sha256()
+        stream = _inflated(_hashed(_chunks(fd, candidate), outer), _most_inflated(candidate.size, staging))
+        head = next(stream, b"")
+        if head[128:132] != b"DICM":
+            raise Refusal(Kind.REJECTED, Reason.NOT_DICOM, "a gzip file with no DICOM inside")
+        staging.write(raw, _hashed(_prepend(head, stream), inner), sync=sync)
+    except Refusal as refusal:
+        if refusal.kind is Kind.REJECTED and candidate.size <= JUNK_COPIED_UP_TO:
+            outer = hashlib.sha256()
+            os.lseek(fd, 0, os.SEEK_SET)
+            staging.write(raw, _hashed(_chunks(fd, candidate), outer), sync=sync)
+            refusal.source = Source(b"", "", outer.hexdigest(), raw)
+        raise
     return Source(map_staged(staging, raw), inner.hexdigest(), outer.hexdigest(), raw)
+
+
+def _most_inflated(size: int, staging: Staging) -> int:
+    """How many bytes a gzip of ``size`` bytes may become: bounded by ratio, and by half the room there is.
+
+    A mask of zeros deflates 1,000 to 1 as well as any bomb does, but is not large.
+    """
+    with trouble("look for room"):
+        facts = os.statvfs(staging.folder)
+    room = facts.f_bavail * facts.f_frsize // 2
+    return min(GZIP_LIMIT, room, max(GZIP_FREE, GZIP_RATIO * size))
 
 
 def _prepend(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
@@ -180,20 +198,22 @@ def _hashed(chunks: Iterator[bytes], digest: hashlib._Hash) -> Iterator[bytes]:
         yield chunk
 
 
-def _inflated(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The inflated stream in bounded pieces; stops a bomb by size and by ratio (trap 21)."""
+def _inflated(chunks: Iterator[bytes], most: int) -> Iterator[bytes]:
+    """The inflated stream in bounded pieces; stops a bomb (trap 21)."""
     inflater = zlib.decompressobj(wbits=31)
-    taken = given = 0
+    given = 0
     try:
         for chunk in chunks:
-            taken += len(chunk)
             data = chunk
             while data:
                 piece = inflater.decompress(data, _CHUNK)
                 data = inflater.unconsumed_tail
                 given += len(piece)
-                if given > GZIP_LIMIT or given > GZIP_RATIO * taken + _CHUNK:
-                    raise Refusal(Kind.REJECTED, Reason.TOO_LARGE, "inflates to more than is allowed")
+                if given > most:
+                    detail = (
+                        f"inflates to more than {most} bytes, the most for its size and for the room left"
+                    )
+                    raise Refusal(Kind.REJECTED, Reason.TOO_LARGE, detail)
                 if piece:
                     yield piece
             # What follows the stream may be zeros (padding), not another stream: it would be lost unseen.

@@ -63,7 +63,8 @@ def _stage(candidate: Candidate, name: str, job: Job) -> Staged | Refused:
     except ArchiveError:
         raise
     except Exception as error:  # noqa: BLE001 - the worker's edge: 8 and more types escape a damaged header
-        return _refused(candidate, source, _verdict(error), name, job)
+        refusal = _verdict(error)
+        return _refused(candidate, source or refusal.source, refusal, name, job)
 
 
 def _verdict(error: Exception) -> Refusal:

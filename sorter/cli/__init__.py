@@ -7,6 +7,7 @@ Results go to stdout, logs to stderr. Exit status: 0 clean, 1 some files refused
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -103,6 +104,12 @@ def main() -> None:
     except SorterError as error:
         click.echo(f"sorter: {error}", err=True)
         sys.exit(error.exit_code)
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:  # the archive's own are SorterErrors: this is the output, or a temporary file
+        click.echo(f"sorter: cannot write the output: {os.strerror(error.errno or 0)}", err=True)
+        sys.exit(4)
     except Exception as error:  # noqa: BLE001 - a bug; its text may quote header values, so it is not shown
         from sorter.log import describe  # noqa: PLC0415 - structlog
 

@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support import bundled, dicom, drop
@@ -185,32 +186,49 @@ def test_a_gzip_of_anything_else_is_no_dicom_and_kept_as_it_came(tmp_path, stagi
     assert (staged_bytes(staging, one), one.source_sha256) == (packed, sha256(packed))
 
 
-@pytest.mark.parametrize(("limit", "value"), [("GZIP_LIMIT", 1 << 20), ("GZIP_RATIO", 100)])
-def test_a_gzip_bomb_is_refused_and_leaves_nothing(tmp_path, staging, monkeypatch, limit, value):
+def refused_as_it_came(staging, one, packed):
+    """The reason; the gzip itself is staged for quarantine, and nothing else."""
+    assert (left(staging), staged_bytes(staging, one)) == ([one.name], packed)
+    assert one.source_sha256 == sha256(packed)
+    return verdict(one)
+
+
+@pytest.mark.parametrize(("limit", "value"), [("GZIP_LIMIT", 1 << 20), ("GZIP_FREE", 1 << 20)])
+def test_a_gzip_bomb_is_refused_as_it_came(tmp_path, staging, monkeypatch, limit, value):
     monkeypatch.setattr(source, limit, value)
     bomb = gzip.compress(dicom() + b"\0" * (8 << 20))
     one = run_one(staging, drop(tmp_path, "a.dcm.gz", bomb))
-    assert (verdict(one), left(staging)) == ((Kind.REJECTED, Reason.TOO_LARGE), [])
+    assert refused_as_it_came(staging, one, bomb) == (Kind.REJECTED, Reason.TOO_LARGE)
+
+
+def test_a_gzip_may_not_take_the_room_that_is_left(tmp_path, staging, monkeypatch):
+    facts = os.statvfs(tmp_path)
+    monkeypatch.setattr(os, "statvfs", lambda _path: SimpleNamespace(f_bavail=1000, f_frsize=facts.f_frsize))
+    packed = gzip.compress(dicom() + b"\0" * (1000 * facts.f_frsize))
+    one = run_one(staging, drop(tmp_path, "a.dcm.gz", packed))
+    assert refused_as_it_came(staging, one, packed) == (Kind.REJECTED, Reason.TOO_LARGE)
 
 
 @pytest.mark.parametrize("cut", [8, 20, 100, -1, -8, -9])
 def test_a_gzip_that_is_cut_is_truncated(tmp_path, staging, cut):
-    one = run_one(staging, drop(tmp_path, "a.dcm.gz", gzip.compress(dicom())[:cut]))
-    assert (verdict(one), left(staging)) == ((Kind.REJECTED, Reason.TRUNCATED), [])
+    packed = gzip.compress(dicom(), mtime=0)[:cut]
+    one = run_one(staging, drop(tmp_path, "a.dcm.gz", packed))
+    assert refused_as_it_came(staging, one, packed)[0] is Kind.REJECTED
+    assert one.reason in (Reason.TRUNCATED, Reason.NOT_DICOM)
 
 
 def test_a_gzip_with_a_wrong_checksum_is_malformed(tmp_path, staging):
     packed = bytearray(gzip.compress(dicom()))
     packed[-5] ^= 1
     one = run_one(staging, drop(tmp_path, "a.dcm.gz", bytes(packed)))
-    assert (verdict(one), left(staging)) == ((Kind.REJECTED, Reason.MALFORMED), [])
+    assert refused_as_it_came(staging, one, bytes(packed)) == (Kind.REJECTED, Reason.MALFORMED)
 
 
 def test_a_gzip_of_two_instances_is_not_taken_for_the_first_one(tmp_path, staging):
     """The second one would be lost with its source."""
     packed = gzip.compress(dicom(1)) + gzip.compress(dicom(2))
     one = run_one(staging, drop(tmp_path, "a.dcm.gz", packed))
-    assert (verdict(one), left(staging)) == ((Kind.REJECTED, Reason.MALFORMED), [])
+    assert refused_as_it_came(staging, one, packed) == (Kind.REJECTED, Reason.MALFORMED)
 
 
 def test_zeros_behind_a_gzip_are_padding(tmp_path, staging):

@@ -1,0 +1,64 @@
+"""The line without worker processes, for tests about everything around them."""
+
+import itertools
+import sqlite3
+
+import pytest
+
+from sorter import intake
+from sorter.config import load
+from sorter.stage import Job, compare, examine, stage
+from sorter.workers import Batch
+
+
+class Inline:
+    """Stands in for Workers: the same work, in this process."""
+
+    def __init__(self, *, count, memory_mb, seconds):
+        self.count, self._numbers = count, itertools.count(1)
+
+    def stage(self, batches, recipe):
+        for batch in batches:
+            prefix = f"{next(self._numbers)}-"
+            job = Job(tuple(batch), recipe.staging, prefix, recipe.families, recipe.keywords)
+            yield Batch(batch, stage(job), synced=True)
+
+    def fingerprints(self, paths):
+        return compare(paths)
+
+    def examine(self, paths, keywords):
+        return examine(tuple(paths), keywords)
+
+    def rest(self):
+        """Nothing runs."""
+
+    def close(self):
+        """Nothing runs."""
+
+
+@pytest.fixture
+def inline(monkeypatch):
+    """Every Intake of the test works in this process."""
+    monkeypatch.setattr(intake, "Workers", Inline)
+
+
+def config(folder, **flags):
+    """A Config with its drop folder and archive below a folder, which takes files at once."""
+    (folder / "in").mkdir(exist_ok=True)
+    flags = {
+        "incoming": [folder / "in"],
+        "archive": folder / "archive",
+        "settle_seconds": 0,
+        "workers": 1,
+        "min_free_mb": 0,
+    } | flags
+    return load(flags=flags, environ={"SORTER_CONFIG": ""})
+
+
+def rows(config, query):
+    """What a query of the index says."""
+    connection = sqlite3.connect(f"file:{config.index_location}?mode=ro", uri=True)
+    try:
+        return connection.execute(query).fetchall()
+    finally:
+        connection.close()
