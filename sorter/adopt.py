@@ -76,9 +76,9 @@ def _record(intake: Intake, instances: dict[str, Instance]) -> int:
 
 
 def _place(header: Header, path: str, layout: Layout) -> Place:
-    """The place that a path says the instance has."""
+    """The place that a path says the instance has; a folder that names no patient belongs to nobody."""
     folder, _, leaf = path.rpartition("/")
     parts = folder.split("/")
     names = (layout.patient_folder(header), layout.patient_folder(header, distinct=True))
-    patient = next((name for name in names if name in parts), parts[0])
-    return Place(patient, path_key(patient), header.study_date, folder, leaf, leaf)
+    patient = next((name for name in names if name and name in parts), "")
+    return Place(patient, path_key(patient) if patient else None, header.study_date, folder, leaf, leaf)

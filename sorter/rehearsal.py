@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from sorter.errors import IndexUnusableError
 from sorter.index import Index, sqlite_file
 from sorter.intake import Intake
 from sorter.model import Candidate, Kind, Outcome, Place, Reason, Refused
@@ -30,9 +31,14 @@ class Rehearsal(Intake):
         copy = self._scratch / "index.sqlite"
         path = sqlite_file(self.config.index_location)
         if path.exists():
-            source = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
-            with contextlib.closing(source), contextlib.closing(sqlite3.connect(copy)) as target:
-                source.backup(target)
+            # Where nobody has it open there is no log, and even opening it to read would make one.
+            how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
+            try:
+                source = sqlite3.connect(f"file:{quote(str(path))}?{how}", uri=True)
+                with contextlib.closing(source), contextlib.closing(sqlite3.connect(copy)) as target:
+                    source.backup(target)
+            except sqlite3.Error as error:
+                raise IndexUnusableError(f"the index cannot be read ({type(error).__name__})") from None
         return Index.open(copy)
 
     def retire(self, candidate: Candidate) -> None:
