@@ -45,6 +45,7 @@ class Archive:
     def __init__(self, root: Path) -> None:
         self.root = root
         with trouble("open the archive"):
+            _check_owner(root)
             for folder in ("staging", "quarantine"):
                 make_root(root / META / folder)
             self._tree = Tree(root)
@@ -306,6 +307,19 @@ class Archive:
             if fd is not None:
                 os.close(fd)
         self._tree.close()
+
+
+def _check_owner(root: Path) -> None:
+    """Root must not leave folders in somebody else's archive: its owner could not write into them later."""
+    if os.geteuid() != 0:
+        return
+    owners = {path.stat().st_uid for path in (root, root / META) if path.exists()} - {0}
+    if owners:
+        owner = min(owners)
+        raise ArchiveError(
+            f"the archive belongs to user id {owner}: run this as that user, for example with "
+            f"`sudo -u '#{owner}' sorter ...`"
+        )
 
 
 def _outcome(

@@ -258,3 +258,12 @@ def test_a_new_archive_root_is_durable_up_to_the_first_folder_that_was_there(tmp
     )
     Archive(tmp_path / "new/archive").close()
     assert {str(tmp_path), str(tmp_path / "new"), str(tmp_path / "new/archive")} <= set(synced)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give folders away")
+def test_root_does_not_write_into_an_archive_of_somebody_else(tmp_path):
+    (tmp_path / "archive").mkdir()
+    os.chown(tmp_path / "archive", 12345, 12345)
+    with pytest.raises(ArchiveError, match="user id 12345"):
+        Archive(tmp_path / "archive")
+    assert list((tmp_path / "archive").iterdir()) == []
