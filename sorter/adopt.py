@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 
 from sorter import log
@@ -12,6 +13,7 @@ from sorter.organizer.layout import Layout, path_key
 from sorter.organizer.lease import META
 
 _CHUNK = 64
+_DATE = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])")
 
 
 def adopt(intake: Intake) -> int:
@@ -81,4 +83,13 @@ def _place(header: Header, path: str, layout: Layout) -> Place:
     parts = folder.split("/")
     names = (layout.patient_folder(header), layout.patient_folder(header, distinct=True))
     patient = next((name for name in names if name and name in parts), "")
-    return Place(patient, path_key(patient) if patient else None, header.study_date, folder, leaf, leaf)
+    date = _study_date(header, [part for part in parts if part != patient])
+    return Place(patient, path_key(patient) if patient else None, date, folder, leaf, leaf)
+
+
+def _study_date(header: Header, parts: list[str]) -> str:
+    """The date that fixed the study's folder: the first instance's, which need not be this one's."""
+    own = header.study_date
+    if own in parts:
+        return own
+    return next((part for part in parts if _DATE.fullmatch(part)), own)

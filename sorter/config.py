@@ -67,6 +67,10 @@ class Config(BaseModel):
         for root in self.incoming:
             if root == self.archive or self.archive in root.parents:
                 raise ValueError(f"incoming {root} lies inside the archive {self.archive}")
+        if not self.incoming:
+            raise ValueError("incoming names no folder")
+        if self.retire_to and (self.retire_to == self.archive or self.archive in self.retire_to.parents):
+            raise ValueError(f"retire_to {self.retire_to} lies inside the archive {self.archive}")
         if len(set(self.incoming)) != len(self.incoming):
             raise ValueError("incoming names the same folder twice")
         return self

@@ -103,20 +103,25 @@ class Workers:
 
     def fingerprints(self, paths: tuple[str, ...]) -> list[Fingerprint] | None:
         """Fingerprints of files of the archive; ``None`` where they cannot be read or a decoder died."""
-        try:
-            found = self._result(self._task(compare, paths))
-        except _DIED as error:
-            self._check_pool()
-            log.get().warning("worker_died", kind=type(error).__name__, count=len(paths))
-            return None
-        return None if found is None else list(found)
+        while True:
+            try:
+                found = self._result(self._task(compare, paths))
+            except _DIED as error:
+                self._check_pool()  # gives up when pools keep breaking
+                log.get().warning("worker_died", kind=type(error).__name__, count=len(paths))
+                if isinstance(error, _BROKE):
+                    continue
+                return None
+            return None if found is None else list(found)
 
     def examine(self, paths: Sequence[str], keywords: frozenset[str]) -> list[Instance | None]:
         """Read published files as instances; ``None`` for what is none, or what a worker died over."""
         try:
             return list(self._result(self._task(examine, tuple(paths), keywords)))
-        except _DIED:
+        except _DIED as error:
             self._check_pool()
+            if isinstance(error, _BROKE):
+                return self.examine(paths, keywords)
         if len(paths) == 1:
             return [None]
         return [one for path in paths for one in self.examine([path], keywords)]

@@ -169,7 +169,6 @@ def test_a_backfill_of_given_paths_adopts_nothing(tmp_path):
     assert backfill(found, [drop(tmp_path, "b", dicom(2))]).adopted == 0
 
 
-@pytest.mark.xfail(reason="adoption takes the date of the first file it meets, not that of the folder")
 def test_a_study_keeps_the_date_of_its_folder(tmp_path):
     """Its instances say different dates; the first that came decided, and later ones follow it."""
     found = config(tmp_path)

@@ -199,6 +199,16 @@ def test_links_in_folders_are_kept(tmp_path):
     assert load(flags={"archive": tmp_path / "link"}, environ=NO_FILE).archive == tmp_path / "link"
 
 
+def test_sources_are_not_retired_into_the_archive():
+    with pytest.raises(ConfigError, match="retire_to /a/x lies inside the archive /a"):
+        load(flags={"archive": "/a", "retire_to": "/a/x"}, environ=NO_FILE)
+
+
+def test_there_is_at_least_one_drop_folder():
+    with pytest.raises(ConfigError, match="incoming names no folder"):
+        load(environ=NO_FILE | {"SORTER_INCOMING": ""})
+
+
 def test_the_index_lies_in_the_archive_unless_a_url_is_given():
     default = load(flags={"archive": "/a"}, environ=NO_FILE)
     other = load(flags={"archive": "/a", "index": "postgresql://x/y"}, environ=NO_FILE)
