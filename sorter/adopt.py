@@ -45,9 +45,12 @@ def _orphans(intake: Intake) -> Iterator[list[str]]:
         if not files:
             continue
         relative = os.path.relpath(folder, root).removeprefix(".").lstrip("/")
-        known = intake.index.paths_under(relative)
+        known = intake.index.paths_under(relative) if _is_text(relative) else set()
         for name in files:
             path = f"{relative}/{name}" if relative else name
+            if not _is_text(path):
+                log.get().warning("file_left", reason="its name is not UTF-8, so it is none of ours")
+                continue
             if path not in known:
                 chunk.append(path)
             if len(chunk) == _CHUNK:
@@ -55,6 +58,14 @@ def _orphans(intake: Intake) -> Iterator[list[str]]:
                 chunk = []
     if chunk:
         yield chunk
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _record(intake: Intake, instances: dict[str, Instance]) -> int:

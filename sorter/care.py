@@ -65,8 +65,14 @@ def reindex(config: Config) -> tuple[int, Path | None]:
     lease = DaemonLease(config.archive)
     try:
         aside = _set_aside(source)
-        with Intake(config) as intake:
-            return adopt(intake), aside
+        try:
+            with Intake(config) as intake:
+                return adopt(intake), aside
+        except BaseException:
+            if aside is not None:  # half an index is worse than the old one
+                _move(source, source.with_name(f"{source.name}.unfinished"))
+                _move(aside, source)
+            raise
     finally:
         lease.release()
 
@@ -76,8 +82,12 @@ def _set_aside(source: Path) -> Path | None:
         return None
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     aside = source.with_name(f"{source.name}.{stamp}")
+    _move(source, aside)
+    return aside
+
+
+def _move(source: Path, target: Path) -> None:
     for suffix in ("-wal", "-shm", "-journal", ""):  # the log goes with its database
         part = source.with_name(source.name + suffix)
         if part.exists():
-            part.rename(aside.with_name(aside.name + suffix))
-    return aside
+            part.rename(target.with_name(target.name + suffix))

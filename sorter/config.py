@@ -67,6 +67,13 @@ class Config(BaseModel):
         for root in self.incoming:
             if root == self.archive or self.archive in root.parents:
                 raise ValueError(f"incoming {root} lies inside the archive {self.archive}")
+        for root in self.incoming:
+            if any(root in other.parents for other in self.incoming):
+                raise ValueError(
+                    f"incoming {root} holds another drop folder: it is watched with all below it"
+                )
+            if self.retire_to and (self.retire_to == root or self.retire_to in root.parents):
+                raise ValueError(f"retire_to {self.retire_to} is or holds the drop folder {root}")
         if not self.incoming:
             raise ValueError("incoming names no folder")
         if self.retire_to and (self.retire_to == self.archive or self.archive in self.retire_to.parents):

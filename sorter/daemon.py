@@ -199,7 +199,7 @@ class Daemon:
         if self.config.retire != "keep":
             for candidate in known:
                 if known[candidate].kind in SAFE:
-                    self._intake.retire(candidate)
+                    self._intake.retire(candidate, known[candidate].path)
         now, wall = time.monotonic(), time.time_ns()
         for candidate in fresh:
             if (

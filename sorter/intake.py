@@ -8,17 +8,19 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from sorter import log
 from sorter.config import Config
-from sorter.errors import ArchiveFullError, ConfigError
+from sorter.errors import ArchiveFullError, ConfigError, IndexUnusableError
 from sorter.index import Index
 from sorter.ingest import ingest
 from sorter.model import Candidate, Kind, Outcome, Reason, Refused
 from sorter.observer.retire import retire
 from sorter.organizer.archive import Archive
-from sorter.organizer.layout import Layout, TemplateError
+from sorter.organizer.layout import Layout, TemplateError, path_key
+from sorter.organizer.lease import META
 from sorter.workers import Recipe, Workers
 
 # A batch closes at so many files or bytes: durability is cheap in batches (docs/performance.md).
@@ -119,12 +121,20 @@ class Intake:
         ):
             for outcome in outcomes:
                 if outcome.kind in SAFE:
-                    self.retire(outcome.candidate)
+                    self.retire(outcome.candidate, outcome.path)
             yield outcomes
 
-    def retire(self, candidate: Candidate) -> None:
-        """Keep, delete or move a source that is safe in the archive (rule 3 holds: its row is committed)."""
+    def retire(self, candidate: Candidate, path: str) -> None:
+        """Keep, delete or move a source that is safe in the archive (rule 3 holds: its row is committed).
+
+        The archived file under ``path`` is looked at first: what the index says is not enough to delete by.
+        """
         if self.config.retire == "keep" or not candidate.root:
+            return
+        if not self._is_whole(path):
+            log.get().error(
+                "not_retired", source=log.source_id(candidate.path), reason="archived file missing"
+            )
             return
         moved_to = str(self.config.retire_to) if self.config.retire_to else None
         try:
@@ -133,6 +143,11 @@ class Intake:
             # The file is safe; a source that cannot be removed is looked at again at the next walk.
             source = log.source_id(candidate.path)
             log.get().warning("not_retired", source=source, errno=os.strerror(error.errno or 0))
+
+    def _is_whole(self, path: str) -> bool:
+        """Whether the archived file is there with the bytes that its row says."""
+        recorded = self.index.digest(path_key(path))
+        return recorded is not None and self.archive.digest(path) == recorded
 
     def check_space(self) -> None:
         """Stop before the disk is full.
@@ -162,6 +177,24 @@ class Intake:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def check_index_is_there(config: Config) -> None:
+    """An archive with files and without its index is not a new archive.
+
+    Raises
+    ------
+    IndexUnusableError
+        The index is lost: an empty one would take every known instance for a new one.
+    """
+    location = config.index_location
+    if not isinstance(location, Path) or location.exists() or not config.archive.is_dir():
+        return
+    if any(one.name != META for one in config.archive.iterdir()):
+        raise IndexUnusableError(
+            f"the archive holds files, but its index {location} is gone: run `sorter reindex`, "
+            "or restore a backup"
+        )
 
 
 @dataclass(slots=True)

@@ -41,7 +41,7 @@ class Rehearsal(Intake):
                 raise IndexUnusableError(f"the index cannot be read ({type(error).__name__})") from None
         return Index.open(copy)
 
-    def retire(self, candidate: Candidate) -> None:
+    def retire(self, candidate: Candidate, path: str) -> None:
         """Every source stays."""
 
 

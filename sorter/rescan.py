@@ -14,7 +14,7 @@ from pathlib import Path
 from sorter.adopt import adopt
 from sorter.config import Config
 from sorter.errors import ConfigError
-from sorter.intake import SAFE, Batches, Intake, Tally
+from sorter.intake import SAFE, Batches, Intake, Tally, check_index_is_there
 from sorter.model import Candidate, Kind, Outcome, Reason, Refused
 from sorter.observer.settle import Settler, quiet_by_clock
 from sorter.observer.walk import RootUnavailable, Walker, look
@@ -84,8 +84,9 @@ class Rescan:
         for candidate in self._fresh():
             if quiet_by_clock(candidate, time.time_ns(), self._config.settle_seconds):
                 yield candidate
-            else:
-                self._settler.observe(candidate, time.monotonic())
+            elif self._settler.observe(candidate, time.monotonic()):
+                self._settler.forget(candidate.folder, candidate.name)
+                yield candidate
             yield from self._settled()
         patience = time.monotonic() + PATIENCE * max(self._config.settle_seconds, 0.1)
         while (due := self._settler.next_due()) is not None and time.monotonic() < patience:
@@ -127,14 +128,15 @@ class Rescan:
             kind = Kind.DUPLICATE if row.kind is Kind.STORED else row.kind
             self.tally.add(kind, row.reason, candidate.size)
             if row.kind in SAFE:
-                self._intake.retire(candidate)
+                self._intake.retire(candidate, row.path)
 
     def _listed(self, source: str, root: str) -> Iterator[tuple[Sequence[Candidate], Sequence[Refused]]]:
         found = look(source, root)
         if isinstance(found, Candidate):
             yield [found], []
         elif os.path.isdir(source):
-            walker = Walker(source, ignore=self._config.ignore, exclude=[str(self._config.archive)])
+            exclude = [str(one) for one in (self._config.archive, self._config.retire_to) if one]
+            walker = Walker(source, ignore=self._config.ignore, exclude=exclude)
             try:
                 for listing in walker.walk(deep=True):
                     yield [_rooted(one, root) for one in listing.candidates], listing.ignored
@@ -192,6 +194,8 @@ def backfill(
         A path does not exist, or the archive or the index cannot be used.
     """
     check_paths(config, paths)
+    if paths:  # without, all published files are adopted first
+        check_index_is_there(config)
     with (Rehearsal if dry_run else Intake)(config) as intake:
         intake.archive.sweep()
         rescan = Rescan(intake, paths, progress=progress)

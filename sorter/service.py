@@ -10,9 +10,10 @@ from types import FrameType
 from sorter import __version__, log, status
 from sorter.config import Config
 from sorter.daemon import Daemon
-from sorter.errors import ConfigError
-from sorter.intake import Intake
+from sorter.errors import ConfigError, SorterError
+from sorter.intake import Intake, check_index_is_there
 from sorter.notify import notify, reloading
+from sorter.organizer.layout import Layout, TemplateError
 from sorter.organizer.lease import DaemonLease
 
 HEARTBEAT = 1.0
@@ -27,13 +28,14 @@ class _Heartbeat(threading.Thread):
 
     def run(self) -> None:
         while True:
-            report = self._served.report()
             try:
+                if self._served.healthy:
+                    notify("WATCHDOG=1")
+                report = self._served.report()
+                notify(f"STATUS={_line(report)}")
                 status.write(self._served.config.archive, report)
-            except OSError as error:
-                log.get().warning("status_not_written", errno=error.errno)
-            if self._served.healthy:
-                notify("WATCHDOG=1", f"STATUS={_line(report)}")
+            except (OSError, SorterError) as error:
+                log.get().warning("status_not_written", exception=log.describe(error))
             if self._done.wait(HEARTBEAT):
                 return
 
@@ -82,6 +84,7 @@ def serve(load: Callable[[], Config]) -> None:
 
 
 def _serve_one(config: Config, wake: threading.Event, stop: threading.Event) -> None:
+    check_index_is_there(config)
     with Intake(config) as intake:
         swept = intake.archive.sweep()
         log.get().info("started", version=__version__, workers=intake.workers.count, swept=swept)
@@ -97,7 +100,8 @@ def _serve_one(config: Config, wake: threading.Event, stop: threading.Event) -> 
 def _reloaded(config: Config, load: Callable[[], Config]) -> Config:
     try:
         new = load()
-    except ConfigError as error:
+        Layout(new.template)
+    except (ConfigError, TemplateError) as error:
         log.get().error("reload_refused", detail=str(error))
         return config
     if (new.archive, new.index_location) != (config.archive, config.index_location):
@@ -108,11 +112,15 @@ def _reloaded(config: Config, load: Callable[[], Config]) -> Config:
 
 
 def _on_signals(wake: threading.Event, stop: threading.Event, quit_: threading.Event) -> None:
-    def end(number: int, _frame: FrameType | None) -> None:
+    def tell(number: int) -> None:
         if number != signal.SIGHUP:
             quit_.set()
         stop.set()
         wake.set()
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        # Not here: the handler may interrupt the main thread within an Event, whose lock is not re-entrant.
+        threading.Thread(target=tell, args=(number,), daemon=True).start()
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, end)

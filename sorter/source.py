@@ -68,7 +68,7 @@ def read(candidate: Candidate, name: str, staging: Staging, *, sync: bool) -> So
     """
     fd = _open(candidate)
     try:
-        head = os.pread(fd, 2, 0)
+        head = _head(fd, 2)
         if head == b"\x1f\x8b":
             return _read_gzip(fd, candidate, name, staging, sync=sync)
         if candidate.size <= IN_MEMORY:
@@ -78,6 +78,13 @@ def read(candidate: Candidate, name: str, staging: Staging, *, sync: bool) -> So
         return _read_large(fd, candidate, name, staging, sync=sync)
     finally:
         os.close(fd)
+
+
+def _head(fd: int, size: int) -> bytes:
+    try:
+        return os.pread(fd, size, 0)
+    except OSError as error:
+        raise _unreadable(error) from None
 
 
 def _open(candidate: Candidate) -> int:
@@ -144,7 +151,7 @@ def _read_all(fd: int, candidate: Candidate) -> bytes:
 
 
 def _read_large(fd: int, candidate: Candidate, name: str, staging: Staging, *, sync: bool) -> Source:
-    head = os.pread(fd, _CHUNK, 0)
+    head = _head(fd, _CHUNK)
     try:
         walk(head, frozenset())
     except Unparsable as trouble_:

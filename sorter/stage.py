@@ -154,7 +154,8 @@ def _drop_raw(source: Source, job: Job) -> None:
 
 def _refused(candidate: Candidate, source: Source | None, refusal: Refusal, name: str, job: Job) -> Refused:
     """The refusal as a value; a rejected source's bytes are staged for quarantine."""
-    kept, sha256 = "", source.outer_sha256 if source else ""
+    # The digest of the bytes that are kept: of a gzip that inflated well, the stream inside.
+    kept, sha256 = "", (source.sha256 or source.outer_sha256) if source else ""
     for leftover in (name, f"{name}.raw"):
         if source is None or leftover != source.name:
             job.staging.discard(leftover)

@@ -207,6 +207,12 @@ class Workers:
                 initargs=(self._memory_mb << 20, os.getpid()),
                 context=multiprocessing.get_context("spawn"),
             )
+            # Workers inherit the mask: Control-C at a terminal reaches them too, even while they still start.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                assert self._pool.active  # asking starts it
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return self._pool
 
     def _task(self, function: Callable[..., Any], *args: Any) -> ProcessFuture[Any]:

@@ -73,6 +73,12 @@ class Index:
             found = in_chunks(connection, select(instances.c.path_key), instances.c.path_key, keys)
             return {row.path_key for row in found}
 
+    def digest(self, key: int) -> str | None:
+        """SHA-256 of the recorded file with this path key; ``None`` where there is none, or not one only."""
+        with guarded(), self._engine.connect() as connection:
+            found = connection.scalars(select(instances.c.sha256).where(instances.c.path_key == key)).all()
+        return found[0] if len(found) == 1 else None
+
     def folder_owners(self, keys: Collection[int]) -> dict[int, Patient]:
         """The patients that own these folder keys."""
         query = select(patients.c.folder_key, patients.c.issuer_of_patient_id, patients.c.patient_id)

@@ -12,6 +12,7 @@ import contextlib
 import datetime
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 import secrets
@@ -148,6 +149,17 @@ class Archive:
             self._tree.sync()
         return found
 
+    def digest(self, path: str) -> str | None:
+        """SHA-256 of a published file as it lies there now; ``None`` where it is none."""
+        try:
+            fd = os.open(self.locate(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            return _digest(fd) if stat.S_ISREG(os.fstat(fd).st_mode) else None
+        finally:
+            os.close(fd)
+
     def locate(self, path: str) -> str:
         """The absolute path of a recorded file."""
         return f"{self.root}/{path}"
@@ -162,13 +174,15 @@ class Archive:
         first = named.get(uid)
         if first is not None and first.kind is Kind.DEFERRED:
             return _outcome(staged, Kind.DEFERRED, reason=first.reason, detail=first.detail)
+        if first is not None and first.kind is Kind.CONFLICT:
+            return self._conflict(staged, first.detail, first.path)
         path = verdict.existing.path if verdict.existing else ""
         if not path and first is not None:
             path = first.path
         if verdict.kind is Kind.CONFLICT:
             return self._conflict(staged, verdict.detail, path)
         if verdict.existing and staged.instance.sha256 == verdict.existing.sha256:
-            return _outcome(staged, verdict.kind, path=path, detail=self._restore(staged, path))
+            return self._confirm(staged, verdict.kind, path)
         return _outcome(staged, verdict.kind, path=path)
 
     def _store(self, staged: Staged, place: Place) -> Outcome:
@@ -185,17 +199,21 @@ class Archive:
                 return _outcome(staged, Kind.DEFERRED, reason=Reason.BLOCKED, detail=detail)
         return self._conflict(staged, "a file without a row holds other bytes under its name", path)
 
-    def _restore(self, staged: Staged, path: str) -> str:
-        """Put a duplicate's bytes back where the archived file was removed by hand."""
+    def _confirm(self, staged: Staged, kind: Kind, path: str) -> Outcome:
+        """A duplicate, once its archived file is there: put back where it was removed by hand."""
         folder, _, leaf = path.rpartition("/")
         try:
-            os.stat(leaf, dir_fd=self._tree.directory(folder), follow_symlinks=False)
+            facts = os.stat(leaf, dir_fd=self._tree.directory(folder), follow_symlinks=False)
         except FileNotFoundError:
             self._tree.link(staged.name, self._staging_fd(), folder, leaf)
-            return "restored"
+            return _outcome(staged, kind, path=path, detail="restored")
         except Blocked:
-            return "its folder is not a folder any more"
-        return ""
+            detail = "the folder of the archived file is not a folder any more"
+            return _outcome(staged, Kind.DEFERRED, reason=Reason.BLOCKED, detail=detail)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size != staged.instance.size:
+            detail = "the archived file was changed or damaged: move it away, then it is put back"
+            return _outcome(staged, Kind.DEFERRED, reason=Reason.BLOCKED, detail=detail)
+        return _outcome(staged, kind, path=path)
 
     def _staging_fd(self) -> int:
         # Below the root like any folder, so that source and target are opened the same careful way.
@@ -276,8 +294,7 @@ class Archive:
             note["existing"] = existing
         path = f"{folder}/{key}.json"
         if name:
-            path = f"{folder}/{key}.dcm"
-            self._place_once(name, folder, f"{key}.dcm", sha256)
+            path = f"{folder}/{self._place_once(name, folder, key, sha256)}"
         staged = f"{key}-{secrets.token_hex(4)}.json"
         self.staging.write(staged, [json.dumps(note, indent=2, ensure_ascii=False).encode()], sync=True)
         with contextlib.suppress(FileExistsError):  # the first note about these bytes stays
@@ -285,12 +302,17 @@ class Archive:
         self.staging.discard(staged)
         return path
 
-    def _place_once(self, name: str, folder: str, leaf: str, sha256: str) -> None:
-        try:
-            self._tree.link(name, self._staging_fd(), folder, leaf)
-        except FileExistsError:
-            if not self._holds(folder, leaf, sha256):
-                raise ArchiveError("a quarantined file was changed or is damaged; move it away") from None
+    def _place_once(self, name: str, folder: str, key: str, sha256: str) -> str:
+        """Name the bytes after their digest; beside a damaged file of that name, with a number."""
+        for number in itertools.count():
+            leaf = f"{key}-{number}.dcm" if number else f"{key}.dcm"
+            try:
+                self._tree.link(name, self._staging_fd(), folder, leaf)
+            except FileExistsError:
+                if not self._holds(folder, leaf, sha256):
+                    continue
+            return leaf
+        raise AssertionError("unreachable: the numbers never end")
 
     # -- the rest ---------------------------------------------------------------------------------------
 

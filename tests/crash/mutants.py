@@ -113,7 +113,16 @@ MUTANTS = {
     "source retired before its row": Mutant(
         "rule 3",
         "delete",
-        (("ingest.py", _RECORD, ""), ("ingest.py", _YIELD, _YIELD + _RECORD.replace(" " * 12, " " * 8))),
+        (
+            ("ingest.py", _RECORD, ""),
+            ("ingest.py", _YIELD, _YIELD + _RECORD.replace(" " * 12, " " * 8)),
+            # The second belt: without a row nothing is found whole, and nothing is retired.
+            (
+                "intake.py",
+                "return recorded is not None and self.archive.digest(path) == recorded",
+                "return True",
+            ),
+        ),
         "unlinkat",
     ),
     "written in place": Mutant(

@@ -76,3 +76,10 @@ def test_a_running_daemon_is_not_pulled_the_index_away_from(config):
         reindex(config)
     lease.release()
     assert rows(config.index_location) == before
+
+
+def test_a_lost_index_is_not_taken_for_a_new_archive(config, tmp_path):
+    config.index_location.unlink()
+    with pytest.raises(IndexUnusableError, match="sorter reindex"):
+        backfill(config, [tmp_path / "in"])
+    assert backfill(config).adopted == 3

@@ -209,6 +209,16 @@ def test_there_is_at_least_one_drop_folder():
         load(environ=NO_FILE | {"SORTER_INCOMING": ""})
 
 
+def test_drop_folders_do_not_hold_each_other():
+    with pytest.raises(ConfigError, match="incoming /in holds another drop folder"):
+        load(flags={"incoming": ["/in", "/in/sub"]}, environ=NO_FILE)
+
+
+def test_retired_sources_do_not_go_where_the_drop_folder_lies():
+    with pytest.raises(ConfigError, match="retire_to /in is or holds the drop folder /in/sub"):
+        load(flags={"incoming": ["/in/sub"], "retire_to": "/in"}, environ=NO_FILE)
+
+
 def test_the_index_lies_in_the_archive_unless_a_url_is_given():
     default = load(flags={"archive": "/a"}, environ=NO_FILE)
     other = load(flags={"archive": "/a", "index": "postgresql://x/y"}, environ=NO_FILE)

@@ -110,13 +110,6 @@ def test_what_the_ledger_knows_is_not_read_again(make, tmp_path, monkeypatch):
     assert counts(again) == {}
 
 
-def test_drop_folders_one_in_another_bring_a_file_in_once(make, tmp_path):
-    drop(tmp_path / "in", "sub/a", dicom())
-    daemon = make(watch="scan", incoming=[tmp_path / "in", tmp_path / "in/sub"])
-    tick(daemon)
-    assert counts(daemon) == {"stored": 1}
-
-
 def test_an_archive_in_the_drop_folder_is_not_walked(make, tmp_path):
     drop(tmp_path / "in", "a", dicom())
     daemon = make(watch="scan", archive=tmp_path / "in/archive")

@@ -267,3 +267,36 @@ def test_root_does_not_write_into_an_archive_of_somebody_else(tmp_path):
     with pytest.raises(ArchiveError, match="user id 12345"):
         Archive(tmp_path / "archive")
     assert list((tmp_path / "archive").iterdir()) == []
+
+
+def test_a_damaged_quarantine_file_does_not_stop_the_next_one(archive):
+    digest = hashlib.sha256(b"junk").hexdigest()
+    folder = archive.root / ".sorter/quarantine/not_dicom"
+    folder.mkdir()
+    (folder / f"{digest[:24]}.dcm").write_bytes(b"damaged")
+    archive.staging.write("j1", [b"junk"], sync=True)
+    refused = Refused(candidate(), Kind.REJECTED, Reason.NOT_DICOM, "", "j1", digest)
+    outcome = publish(archive, [], refused=[refused])[0]
+    assert (archive.root / outcome.path).read_bytes() == b"junk"
+    assert (folder / f"{digest[:24]}.dcm").read_bytes() == b"damaged"
+
+
+def test_a_duplicate_of_a_damaged_archived_file_is_not_called_safe(archive):
+    path = publish(archive, [stored(staged(archive))])[0].path
+    (archive.root / path).chmod(0o600)
+    (archive.root / path).write_bytes(b"x")
+    one = staged(archive, name="s2")
+    known = KnownInstance("1.2.3", one.instance.sha256, one.instance.source_sha256, path, ("", ""))
+    outcome = publish(archive, [Verdict(one, Kind.DUPLICATE, known, "")])[0]
+    assert (outcome.kind, outcome.reason) == (Kind.DEFERRED, Reason.BLOCKED)
+
+
+def test_a_duplicate_of_a_first_that_became_a_conflict_is_a_conflict_too(archive):
+    folder = archive.root / PLACE.folder
+    folder.mkdir(parents=True)
+    (folder / PLACE.leaf).write_bytes(b"a")
+    (folder / PLACE.spare).write_bytes(b"b")
+    first = staged(archive)
+    known = KnownInstance("1.2.3", first.instance.sha256, first.instance.source_sha256, "", ("", ""))
+    again = Verdict(staged(archive, name="s2"), Kind.DUPLICATE, known, "")
+    assert [one.kind for one in publish(archive, [stored(first), again])] == [Kind.CONFLICT, Kind.CONFLICT]
