@@ -14,7 +14,7 @@ from pathlib import Path
 from sorter.adopt import adopt
 from sorter.config import Config
 from sorter.errors import ConfigError
-from sorter.intake import SAFE, Batches, Intake, Tally, check_index_is_there
+from sorter.intake import SAFE, Batches, Intake, Tally
 from sorter.model import Candidate, Kind, Outcome, Reason, Refused
 from sorter.observer.settle import Settler, quiet_by_clock
 from sorter.observer.walk import RootUnavailable, Walker, look
@@ -194,8 +194,6 @@ def backfill(
         A path does not exist, or the archive or the index cannot be used.
     """
     check_paths(config, paths)
-    if paths:  # without, all published files are adopted first
-        check_index_is_there(config)
     with (Rehearsal if dry_run else Intake)(config) as intake:
         intake.archive.sweep()
         rescan = Rescan(intake, paths, progress=progress)

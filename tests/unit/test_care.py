@@ -8,6 +8,7 @@ from support import dicom, drop
 from sorter.care import backup, reindex
 from sorter.config import load
 from sorter.errors import AlreadyRunningError, ConfigError, IndexUnusableError
+from sorter.intake import check_index_is_there
 from sorter.organizer.lease import DaemonLease
 from sorter.rescan import backfill
 
@@ -78,8 +79,9 @@ def test_a_running_daemon_is_not_pulled_the_index_away_from(config):
     assert rows(config.index_location) == before
 
 
-def test_a_lost_index_is_not_taken_for_a_new_archive(config, tmp_path):
+def test_a_daemon_does_not_take_a_lost_index_for_a_new_archive(config):
+    check_index_is_there(config)
     config.index_location.unlink()
     with pytest.raises(IndexUnusableError, match="sorter reindex"):
-        backfill(config, [tmp_path / "in"])
+        check_index_is_there(config)
     assert backfill(config).adopted == 3
