@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -208,6 +209,7 @@ class Workers:
                 context=multiprocessing.get_context("spawn"),
             )
             # Workers inherit the mask: Control-C at a terminal reaches them too, even while they still start.
+            resource_tracker.ensure_running()  # its start would lift the mask
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
                 assert self._pool.active  # asking starts it
