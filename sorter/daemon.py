@@ -249,8 +249,12 @@ class Daemon:
 
     @property
     def healthy(self) -> bool:
-        """Whether the working thread got on lately: a task may take its deadline, alone and again."""
-        return time.monotonic() - self.progress_at < 4 * self.config.worker_seconds + 60
+        """Whether the working thread got on lately: a task may take its deadline, alone and again.
+
+        Each task that ends counts, so that many hanging files in one batch are slow, and not a hang.
+        """
+        last = max(self.progress_at, self._intake.workers.progress_at)
+        return time.monotonic() - last < 4 * self.config.worker_seconds + 60
 
     def _note_waiting(self, *, every: float) -> None:
         """What waits and why, taken in the working thread, which alone may look at the settler."""

@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, wait
@@ -83,6 +84,7 @@ class Workers:
         self._tasks: WeakSet[ProcessFuture[Any]] = WeakSet()
         self._numbers = itertools.count(1)
         self._broken = 0
+        self.progress_at = 0.0  # when a task last ended, well or not, by the monotonic clock
 
     def stage(self, batches: Iterable[Sequence[Candidate]], recipe: Recipe) -> Iterator[Batch]:
         """Stage batches, one ahead: batch N+1 is being staged while the caller publishes batch N.
@@ -227,6 +229,7 @@ class Workers:
         while not future.done():
             wait([future], timeout=1.0)
             self._check_pool()
+        self.progress_at = time.monotonic()
         return future.result()
 
     def _check_pool(self) -> None:

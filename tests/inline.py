@@ -16,6 +16,7 @@ class Inline:
 
     def __init__(self, *, count, memory_mb, seconds):
         self.count, self._numbers = count, itertools.count(1)
+        self.progress_at = 0.0
 
     def stage(self, batches, recipe):
         for batch in batches:

@@ -324,6 +324,13 @@ def test_it_is_unhealthy_when_it_has_not_got_on_for_longer_than_tasks_may_take(m
     assert (daemon.healthy, daemon.report()["healthy"]) == (False, False)
 
 
+def test_each_task_of_a_slow_batch_that_ends_is_a_sign_of_life(make):
+    daemon = make(watch="scan", worker_seconds=10)
+    daemon.progress_at = 0.0
+    daemon._intake.workers.progress_at = time.monotonic()
+    assert daemon.healthy is True
+
+
 def test_every_tick_is_a_sign_of_life(make):
     daemon = make(watch="scan")
     daemon.progress_at = 0.0
