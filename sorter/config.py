@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,9 +21,34 @@ from sorter.errors import ConfigError
 SYSTEM_CONFIG = Path("/etc/sorter/sorter.toml")
 Family = Literal["jpeg2000", "htj2k", "jpeg", "jpegls", "rle", "deflate"]
 FAMILIES: tuple[Family, ...] = ("jpeg2000", "htj2k", "jpeg", "jpegls", "rle", "deflate")
+Event = Literal["receipt", "series_complete", "refused", "verification", "trouble"]
 DEFAULT_IGNORE = (".*", "*.part", "*.partial", "*.tmp", "*~", "*.crdownload")
 # Keys that hold several values, and what separates them in an environment variable.
 _LISTS = {"incoming": os.pathsep, "ignore": ",", "decompress": ","}
+_NOT_OPTIONS = ("SORTER_CONFIG", "SORTER_TEST_DATA")
+# Kubernetes tells each container of every service near it: here of one that is named "sorter".
+# https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+_KUBERNETES = re.compile(r"SORTER_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)$")
+
+
+class Hook(BaseModel):
+    """Who is told of events: a command, or a webhook."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    events: tuple[Event, ...] = Field(min_length=1)
+    command: tuple[str, ...] = ()
+    url: str = Field("", pattern=r"^(https?://.+)?$")
+    secret_file: Path | None = None
+    timeout_seconds: float = Field(10.0, gt=0, le=600)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Hook:
+        if bool(self.command) == bool(self.url):
+            raise ValueError("a hook has either a command or a url")
+        if self.secret_file and not self.url:
+            raise ValueError("secret_file signs webhooks: it needs a url")
+        return self
 
 
 class Config(BaseModel):
@@ -51,10 +77,17 @@ class Config(BaseModel):
     worker_seconds: float = Field(120.0, gt=0)
     min_free_mb: int = Field(256, ge=0)
 
+    verify_interval: float = Field(30.0, ge=0)
+
+    complete_seconds: float = Field(60.0, ge=0)
+    receipts: Path | None = None
+    hooks: tuple[Hook, ...] = ()
+    audit_log: Path | None = None
+
     log_format: Literal["auto", "console", "json"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
-    @field_validator("incoming", "archive", "retire_to", mode="after")
+    @field_validator("incoming", "archive", "retire_to", "receipts", "audit_log", mode="after")
     @classmethod
     def _absolute(cls, value: Any) -> Any:
         # Absolute, but links are kept: an administrator may point the drop folder elsewhere later.
@@ -78,6 +111,8 @@ class Config(BaseModel):
             raise ValueError("incoming names no folder")
         if self.retire_to and (self.retire_to == self.archive or self.archive in self.retire_to.parents):
             raise ValueError(f"retire_to {self.retire_to} lies inside the archive {self.archive}")
+        if self.receipts and any(root in (self.receipts, *self.receipts.parents) for root in self.incoming):
+            raise ValueError(f"receipts {self.receipts} lies inside a drop folder")
         if len(set(self.incoming)) != len(self.incoming):
             raise ValueError("incoming names the same folder twice")
         return self
@@ -153,7 +188,7 @@ def _from_file(file: Path | None, environ: Mapping[str, str]) -> list[tuple[str,
 def _from_environment(environ: Mapping[str, str]) -> list[tuple[str, Any]]:
     found: list[tuple[str, Any]] = []
     for name, text in environ.items():
-        if not name.startswith("SORTER_") or name in ("SORTER_CONFIG", "SORTER_TEST_DATA"):
+        if not name.startswith("SORTER_") or name in _NOT_OPTIONS or _KUBERNETES.match(name):
             continue
         key = name.removeprefix("SORTER_").lower()
         separator = _LISTS.get(key)

@@ -242,3 +242,31 @@ def test_every_family_is_decompressed_by_default():
 
 def test_the_example_file_can_be_used_as_it_is():
     assert load(file=ROOT / "config/sorter.toml", environ={}) == Config()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["SORTER_PORT", "SORTER_SERVICE_HOST", "SORTER_SERVICE_PORT_HTTP", "SORTER_PORT_80_TCP_ADDR"],
+)
+def test_variables_that_kubernetes_sets_for_a_service_named_sorter_are_no_options(name):
+    assert load(environ={"SORTER_CONFIG": "", name: "tcp://10.0.0.1:80"}) == Config()
+
+
+@pytest.mark.parametrize(
+    ("hook", "word"),
+    [
+        ({"events": ["refused"]}, "either a command or a url"),
+        ({"events": ["refused"], "command": ["x"], "url": "https://a"}, "either a command or a url"),
+        ({"events": ["refused"], "command": ["x"], "secret_file": "/s"}, "needs a url"),
+        ({"events": ["nonsense"], "command": ["x"]}, "series_complete"),
+        ({"events": ["refused"], "url": "ftp://a"}, "pattern"),
+    ],
+)
+def test_a_hook_that_cannot_work_is_refused(hook, word):
+    with pytest.raises(ConfigError, match=word):
+        load(flags={"hooks": [hook]}, environ={"SORTER_CONFIG": ""})
+
+
+def test_receipts_may_not_lie_in_a_drop_folder(tmp_path):
+    with pytest.raises(ConfigError, match="lies inside a drop folder"):
+        load(flags={"incoming": [tmp_path], "receipts": tmp_path / "r"}, environ={"SORTER_CONFIG": ""})
