@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 from sorter import log
 from sorter.intake import Intake
-from sorter.model import Candidate, Header, Instance, Kind, Outcome, Place
+from sorter.model import BatchKind, Candidate, Header, Instance, Kind, Outcome, Place
+from sorter.observer.walk import look
 from sorter.organizer.layout import Layout, path_key
 from sorter.organizer.lease import META
 
@@ -78,13 +79,13 @@ def _record(intake: Intake, instances: dict[str, Instance]) -> int:
     durable = set(intake.archive.adopt([path for path, _ in fresh.values()]))
     outcomes, places, keys = [], {}, {}
     for uid, (path, one) in fresh.items():
-        if path in durable:
-            nobody = Candidate("", "", 0, 0, one.size, 0, 0)
-            outcomes.append(Outcome(nobody, Kind.STORED, path=path, instance=one))
+        file = look(intake.archive.locate(path))
+        if path in durable and isinstance(file, Candidate):  # for the ledger it is its own source
+            outcomes.append(Outcome(file, Kind.STORED, None, "adopted", path, one.sha256, one))
             places[uid], keys[uid] = _place(one.header, path, intake.layout), path_key(path)
     taken = intake.index.taken(list(keys.values()))
     outcomes = [one for one in outcomes if path_key(one.path) not in taken]
-    intake.index.record(outcomes, places, keys, ledger=False)
+    intake.index.record(outcomes, places, keys, kind=BatchKind.ADOPT)
     return len(outcomes)
 
 

@@ -46,11 +46,31 @@ class Reason(StrEnum):
     SYMLINK = "symlink"
     DICOMDIR = "dicomdir"
     VANISHED = "vanished"
+    WITHDRAWN = "withdrawn"  # taken back out of the archive by `sorter undo`
     # Deferred: looked at again.
     SETTLING = "settling"  # not yet untouched for the quiet period
     CHANGING = "changing"
     INCOMPLETE = "incomplete"
     BLOCKED = "blocked"  # something in the archive stands where its folder must be
+
+
+class BatchKind(StrEnum):
+    """What wrote a batch of the ledger (index column ``batches.kind``)."""
+
+    INGEST = "ingest"
+    ADOPT = "adopt"  # published files that had no row
+    RETRY = "retry"  # `sorter quarantine retry`
+    DISCARD = "discard"  # `sorter quarantine discard`
+    RELAYOUT = "relayout"
+    WITHDRAW = "withdraw"  # `sorter undo`
+    MIGRATED = "migrated"  # all that was recorded before the ledger had batches
+
+
+class Problem(StrEnum):
+    """What verification found wrong with an archived file (index column ``instances.problem``)."""
+
+    MISSING = "missing"
+    DAMAGED = "damaged"
 
 
 class Pixels(StrEnum):

@@ -11,13 +11,14 @@ from typing import Any
 from sqlalchemy import Engine, func, select
 
 from sorter.index import find as finding
+from sorter.index.chain import open_batch, seal
 from sorter.index.engine import WRITE, bring_up_to_date, guarded, make_engine
 from sorter.index.ledger import NOT_FINAL, record_sources, rows_of
 from sorter.index.levels import lookup_instances, lookup_levels, record_instances
 from sorter.index.rows import Known, Patient, SourceRow
 from sorter.index.schema import instances, patients, series, sources, studies
 from sorter.index.statements import in_chunks
-from sorter.model import Candidate, Header, Kind, Outcome, Place
+from sorter.model import BatchKind, Candidate, Header, Kind, Outcome, Place
 
 
 class Index:
@@ -100,33 +101,37 @@ class Index:
         places: Mapping[str, Place],
         path_keys: Mapping[str, int],
         *,
-        ledger: bool = True,
+        kind: BatchKind = BatchKind.INGEST,
     ) -> None:
-        """Write a batch in one transaction: rows for what was stored, and the ledger.
+        """Write a batch in one transaction: rows for what was stored, and the ledger with its chain.
 
         Parameters
         ----------
         places, path_keys
             By SOP Instance UID, for the outcomes that say stored.
-        ledger
-            False for adopted files, which no source is known of.
+        kind
+            What wrote this batch of the ledger.
 
         Raises
         ------
         IndexUnusableError, ArchiveFullError
             Nothing of the batch is recorded.
         """
-        stored = [one for one in outcomes if one.kind is Kind.STORED and one.instance]
+        final = [one for one in outcomes if one.kind is not Kind.DEFERRED]
+        if not final:
+            return
+        stored = [one for one in final if one.kind is Kind.STORED and one.instance]
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         with (
             guarded(),
             self._engine.connect().execution_options(**{WRITE: True}) as connection,
             connection.begin(),
         ):
+            batch = open_batch(connection, kind, now)
             if stored:
                 record_instances(connection, stored, places, path_keys, now)
-            if ledger:
-                record_sources(connection, [one for one in outcomes if one.kind is not Kind.DEFERRED], now)
+            record_sources(connection, final, now, batch)
+            seal(connection, batch)
 
     # -- for people -------------------------------------------------------------------------------------
 
@@ -138,9 +143,8 @@ class Index:
                 for table in (patients, studies, series, instances)
             }
             found["bytes"] = int(connection.scalar(select(func.sum(instances.c.size))) or 0)
-            query = select(sources.c.outcome, sources.c.reason, func.count()).group_by(
-                sources.c.outcome, sources.c.reason
-            )
+            query = select(sources.c.outcome, sources.c.reason, func.count())
+            query = query.where(sources.c.superseded.is_(False)).group_by(sources.c.outcome, sources.c.reason)
             outcomes: dict[str, int] = defaultdict(int)
             reasons: dict[str, dict[str, int]] = defaultdict(dict)
             for outcome, reason, count in connection.execute(

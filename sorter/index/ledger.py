@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, bindparam, insert, select
 
 from sorter.index.names import signed, storable
 from sorter.index.rows import SourceRow
@@ -18,6 +18,7 @@ from sorter.model import Candidate, Kind, Outcome, Reason
 NOT_FINAL = (Reason.UNREADABLE, Reason.VANISHED)
 # Without the device: its number changes when a network file system is mounted again.
 _VERSION = (sources.c.inode, sources.c.size, sources.c.mtime_ns, sources.c.ctime_ns)
+_CURRENT = sources.c.superseded.is_(False)
 
 
 def rows_of(connection: Connection, candidates: Sequence[Candidate]) -> dict[Candidate, SourceRow]:
@@ -27,6 +28,7 @@ def rows_of(connection: Connection, candidates: Sequence[Candidate]) -> dict[Can
         by_folder[storable(one.folder)][storable(one.name)].append(one)
     seen: dict[Candidate, SourceRow] = {}
     columns = (
+        sources.c.id,
         sources.c.name,
         sources.c.outcome,
         sources.c.reason,
@@ -38,13 +40,13 @@ def rows_of(connection: Connection, candidates: Sequence[Candidate]) -> dict[Can
         number = connection.scalar(select(folders.c.id).where(folders.c.path == folder))
         if number is None:
             continue
-        query = select(*columns).where(sources.c.folder_fk == number)
+        query = select(*columns).where(sources.c.folder_fk == number, _CURRENT)
         for row in in_chunks(connection, query, sources.c.name, named):
-            version = tuple(row)[5:]
+            version = tuple(row)[6:]
             for one in named[row.name]:
                 if _version(one) == version:
                     reason = Reason(row.reason) if row.reason else None
-                    seen[one] = SourceRow(Kind(row.outcome), reason, row.path or "", row.sha256 or "")
+                    seen[one] = SourceRow(row.id, Kind(row.outcome), reason, row.path or "", row.sha256 or "")
     return seen
 
 
@@ -52,8 +54,8 @@ def _version(candidate: Candidate) -> tuple[int, ...]:
     return tuple(map(signed, candidate.version[1:]))
 
 
-def record_sources(connection: Connection, outcomes: Sequence[Outcome], now: str) -> None:
-    """Ledger rows. The first final word about a version stays; what was not final gives way."""
+def record_sources(connection: Connection, outcomes: Sequence[Outcome], now: str, batch: int) -> None:
+    """Ledger rows of a batch. The first final word about a version stays; a later one supersedes the rest."""
     before = rows_of(connection, [one.candidate for one in outcomes])
     numbers = _folder_numbers(connection, {storable(one.candidate.folder) for one in outcomes})
     uids = (one.instance.header.text("SOPInstanceUID") for one in outcomes if one.instance)
@@ -65,17 +67,26 @@ def record_sources(connection: Connection, outcomes: Sequence[Outcome], now: str
     rows = {}
     for one in outcomes:
         old = before.get(one.candidate)
-        number = numbers[storable(one.candidate.folder)]
-        row = _source_row(one, number, now)
-        if old is not None and old.reason not in NOT_FINAL:
+        if old is not None and (old.reason not in NOT_FINAL or old.reason is one.reason):
             continue
-        if old is not None:
-            _forget(connection, row)
+        row = _source_row(one, numbers[storable(one.candidate.folder)], now)
+        row |= {"batch_fk": batch, "replaces": old.id if old else None}
         if one.instance and one.kind in (Kind.STORED, Kind.DUPLICATE, Kind.EQUIVALENT):
             row["instance_fk"] = ids.get(one.instance.header.text("SOPInstanceUID"))
+        if one.instance and one.kind is Kind.STORED:
+            row["archived_sha256"] = one.instance.sha256
         rows[one.candidate] = row
+    append(connection, list(rows.values()))
+
+
+def append(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Add ledger rows; the rows that they replace stay, superseded. Nothing is ever deleted."""
+    replaced = [row["replaces"] for row in rows if row["replaces"] is not None]
+    if replaced:
+        change = sources.update().where(sources.c.id == bindparam("old"))
+        connection.execute(change.values(superseded=True), [{"old": number} for number in replaced])
     if rows:
-        connection.execute(insert(sources), list(rows.values()))
+        connection.execute(insert(sources), list(rows))
 
 
 def _source_row(one: Outcome, folder: int, now: str) -> dict[str, Any]:
@@ -91,13 +102,9 @@ def _source_row(one: Outcome, folder: int, now: str) -> dict[str, Any]:
         "detail": one.detail or None,
         "path": one.path or None,
         "instance_fk": None,
+        "archived_sha256": None,
         "recorded_at": now,
     }
-
-
-def _forget(connection: Connection, row: Mapping[str, Any]) -> None:
-    query = delete(sources).where(sources.c.folder_fk == row["folder_fk"], sources.c.name == row["name"])
-    connection.execute(query.where(*(column == row[column.name] for column in _VERSION)))
 
 
 def _folder_numbers(connection: Connection, paths: set[str]) -> dict[str, int]:

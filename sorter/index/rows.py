@@ -14,6 +14,7 @@ Patient = tuple[str, str]
 class SourceRow:
     """The ledger's word about one source version."""
 
+    id: int
     kind: Kind
     reason: Reason | None
     path: str

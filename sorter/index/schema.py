@@ -9,7 +9,20 @@ import functools
 import re
 from collections.abc import Sequence
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    false,
+    text,
+)
 
 from sorter.model import (
     INSTANCE_KEYWORDS,
@@ -19,8 +32,8 @@ from sorter.model import (
     STUDY_KEYWORDS,
 )
 
-VERSION = "0001"  # the newest migration
-KNOWN_VERSIONS = ("0001",)
+VERSION = "0002"  # the newest migration
+KNOWN_VERSIONS = ("0001", "0002")
 
 metadata = MetaData(
     naming_convention={
@@ -98,6 +111,8 @@ instances = Table(
     Column("pixels", Text, nullable=False),
     Column("note", Text),
     Column("stored_at", Text, nullable=False),
+    Column("verified_at", Text, index=True),
+    Column("problem", Text),
     UniqueConstraint("sop_instance_uid"),
 )
 folders = Table(
@@ -106,6 +121,18 @@ folders = Table(
     Column("id", Integer, primary_key=True),
     Column("path", Text, nullable=False, unique=True),
 )
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("sources", Integer, nullable=False),
+    Column("detail", Text),
+    Column("recorded_at", Text, nullable=False),
+    Column("previous_sha256", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+)
+_CURRENT = text("NOT superseded")
 sources = Table(
     "sources",
     metadata,
@@ -124,6 +151,10 @@ sources = Table(
     Column("path", Text),
     _reference("instance_fk", "instances", nullable=True),
     Column("recorded_at", Text, nullable=False),
+    Column("archived_sha256", Text),
+    _reference("batch_fk", "batches", nullable=True),
+    Column("replaces", Integer, ForeignKey("sources.id")),
+    Column("superseded", Boolean, nullable=False, server_default=false()),
     Index(
         "uq_sources_version",
         "folder_fk",
@@ -133,5 +164,19 @@ sources = Table(
         "mtime_ns",
         "ctime_ns",
         unique=True,
+        sqlite_where=_CURRENT,
+        postgresql_where=_CURRENT,
     ),
+)
+moves = Table(
+    "moves",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("plan", Text, nullable=False),
+    _reference("batch_fk", "batches", nullable=True),
+    Column("sop_instance_uid", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("old_path", Text, nullable=False),
+    Column("new_path", Text, nullable=False),
+    Column("state", Text, nullable=False, index=True),
 )

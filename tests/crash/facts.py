@@ -85,6 +85,8 @@ class Work:
         """The last word about each source, by its name in the drop folder."""
         words = {}
         for row in self.index("SELECT * FROM source_view"):
+            if row["source"].startswith(f"{self.archive}/"):
+                continue  # adopted: a published file is its own source
             words[os.path.relpath(row["source"], self.incoming)] = row["outcome"]
         return words
 

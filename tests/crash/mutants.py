@@ -44,7 +44,7 @@ _EARLY = """\
                 for v in verdicts if v.kind is Kind.STORED
                 for p in [places[v.staged.instance.header.text("SOPInstanceUID")]]
             ]
-            index.record(early, places, _path_keys(early), ledger=False)
+            index.record(early, places, _path_keys(early))
 """
 _LATE = "            index.record([o for o in outcomes if o.kind is not Kind.STORED], places, {})\n"
 _LINK = (

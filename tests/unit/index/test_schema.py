@@ -11,6 +11,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import BigInteger, Integer
 
 from sorter import index as room
+from sorter.index.find import LEVELS
 from sorter.index.schema import KNOWN_VERSIONS, VERSION, column_name, metadata
 from sorter.model import INDEXED_KEYWORDS, INTEGER_KEYWORDS
 
@@ -37,7 +38,7 @@ def test_no_two_keywords_share_a_column():
 
 
 def test_every_indexed_keyword_has_one_column_with_its_type():
-    columns = [column for table in metadata.tables.values() for column in table.columns]
+    columns = [column for table in LEVELS.values() for column in table.columns]
     for keyword in INDEXED_KEYWORDS:
         (column,) = [one for one in columns if one.name == column_name(keyword)]
         whole = isinstance(column.type, (Integer, BigInteger))
