@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Connection, Engine, func, select
 
 from sorter.index import find as finding
 from sorter.index.chain import open_batch, seal
@@ -48,6 +49,12 @@ class Index:
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection that sees one state of the index, for the queries of other modules of this room."""
+        with guarded(), self._engine.connect() as connection:
+            yield connection
 
     # -- the ledger -------------------------------------------------------------------------------------
 

@@ -133,6 +133,7 @@ batches = Table(
     Column("sha256", Text, nullable=False),
 )
 _CURRENT = text("NOT superseded")
+_REPLACING = text("replaces IS NOT NULL")
 sources = Table(
     "sources",
     metadata,
@@ -155,6 +156,7 @@ sources = Table(
     _reference("batch_fk", "batches", nullable=True),
     Column("replaces", Integer, ForeignKey("sources.id")),
     Column("superseded", Boolean, nullable=False, server_default=false()),
+    Index("ix_sources_replaces", "replaces", sqlite_where=_REPLACING, postgresql_where=_REPLACING),
     Index(
         "uq_sources_version",
         "folder_fk",

@@ -96,6 +96,14 @@ def _sources() -> None:
     op.add_column("sources", sa.Column("superseded", sa.Boolean(), server_default=sa.false(), nullable=False))
     op.create_index(op.f("ix_sources_batch_fk"), "sources", ["batch_fk"], unique=False)
     op.create_index(
+        "ix_sources_replaces",
+        "sources",
+        ["replaces"],
+        unique=False,
+        sqlite_where=sa.text("replaces IS NOT NULL"),
+        postgresql_where=sa.text("replaces IS NOT NULL"),
+    )
+    op.create_index(
         "uq_sources_version",
         "sources",
         ["folder_fk", "name", "inode", "size", "mtime_ns", "ctime_ns"],
