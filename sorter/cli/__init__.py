@@ -18,6 +18,7 @@ from sorter.errors import SorterError
 
 # name: one-line help. The command itself is `sorter.cli.<name>.command`.
 COMMANDS = {
+    "audit": "Prove that every source ever seen is accounted for.",
     "backup": "Copy the index to a file, consistent even while the daemon runs.",
     "demo": "Sort the real DICOM files that pydicom bundles, and show the result.",
     "find": "Search the index.",

@@ -22,10 +22,11 @@ _SHARED = (
     click.option("-v", "--verbose", is_flag=True, help="Log more."),
     click.option("-q", "--quiet", is_flag=True, help="Log errors only; no progress."),
 )
+INCOMING = click.option(
+    "--incoming", type=_PATH, multiple=True, metavar="DIR", help="Drop folder; may be repeated."
+)
 _WRITING = (
-    click.option(
-        "--incoming", type=_PATH, multiple=True, metavar="DIR", help="Drop folder; may be repeated."
-    ),
+    INCOMING,
     click.option("--template", metavar="TEXT", help="Layout of the tree: a preset or a template."),
     click.option("--retire", type=click.Choice(["keep", "delete", "move"]), help="What becomes of sources."),
     click.option("--settle-seconds", type=float, metavar="S", help="Quiet time before a file is taken."),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -43,6 +45,18 @@ class Progress:
             kinds = tally.kinds
             refused = sum(count for kind, count in kinds.items() if kind in ("conflict", "rejected"))
             self._bar.update(self._task, completed=tally.seen, refused=refused, rate=tally.rate)
+
+
+@contextlib.contextmanager
+def steps(verb: str, *, enabled: bool) -> Iterator[Callable[[str], None]]:
+    """A spinner that names the step under way, on a terminal; call what it yields with each step."""
+    if not enabled or not sys.stderr.isatty():
+        yield lambda _step: None
+        return
+    from rich.console import Console  # noqa: PLC0415 - only on a terminal
+
+    with Console(stderr=True).status(verb) as spinner:
+        yield lambda step: spinner.update(f"{verb} {step}")
 
 
 def _bar() -> Bar:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, exists, func, or_, select, true
+from sqlalchemy import ColumnElement, Connection, Select, exists, func, select, true
 
 from sorter.index.schema import batches, folders, instances, moves, sources
 from sorter.model import BatchKind, Kind, Reason
@@ -25,10 +25,8 @@ def outcomes(connection: Connection, after: int) -> list[tuple[str, str | None, 
     """(outcome, reason, count) of the last words that the batches after this one recorded."""
     query = select(sources.c.outcome, sources.c.reason, func.count())
     query = query.where(_CURRENT, _later(after)).group_by(sources.c.outcome, sources.c.reason)
-    return [
-        (outcome, reason, count)
-        for outcome, reason, count in connection.execute(query.order_by(*query.c[:2]))
-    ]
+    query = query.order_by(sources.c.outcome, sources.c.reason)
+    return [(outcome, reason, count) for outcome, reason, count in connection.execute(query)]
 
 
 def adopted(connection: Connection, after: int) -> int:

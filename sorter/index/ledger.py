@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select
+from sqlalchemy import Connection, Row, bindparam, insert, select
 
+from sorter.errors import IndexUnusableError
 from sorter.index.names import signed, storable
 from sorter.index.rows import SourceRow
 from sorter.index.schema import folders, instances, sources
@@ -22,32 +23,41 @@ _CURRENT = sources.c.superseded.is_(False)
 
 
 def rows_of(connection: Connection, candidates: Sequence[Candidate]) -> dict[Candidate, SourceRow]:
-    """The ledger's rows of just these versions."""
+    """The ledger's last words about just these versions.
+
+    Raises
+    ------
+    IndexUnusableError
+        One of them is no word of this sorter.
+    """
+    try:
+        return {one: _word(row) for one, row in words(connection, candidates).items()}
+    except ValueError:
+        raise IndexUnusableError("the ledger holds an unknown outcome: run `sorter audit`") from None
+
+
+def words(connection: Connection, candidates: Sequence[Candidate]) -> dict[Candidate, Row[Any]]:
+    """The ledger's rows of just these versions, as they are."""
     by_folder: dict[str, dict[str, list[Candidate]]] = defaultdict(lambda: defaultdict(list))
     for one in candidates:
         by_folder[storable(one.folder)][storable(one.name)].append(one)
-    seen: dict[Candidate, SourceRow] = {}
-    columns = (
-        sources.c.id,
-        sources.c.name,
-        sources.c.outcome,
-        sources.c.reason,
-        sources.c.path,
-        sources.c.sha256,
-        *_VERSION,
-    )
+    found: dict[Candidate, Row[Any]] = {}
+    own = sources.c
+    columns = (own.id, own.name, own.outcome, own.reason, own.path, own.sha256, *_VERSION)
     for folder, named in by_folder.items():
         number = connection.scalar(select(folders.c.id).where(folders.c.path == folder))
         if number is None:
             continue
-        query = select(*columns).where(sources.c.folder_fk == number, _CURRENT)
-        for row in in_chunks(connection, query, sources.c.name, named):
+        query = select(*columns).where(own.folder_fk == number, _CURRENT)
+        for row in in_chunks(connection, query, own.name, named):
             version = tuple(row)[6:]
-            for one in named[row.name]:
-                if _version(one) == version:
-                    reason = Reason(row.reason) if row.reason else None
-                    seen[one] = SourceRow(row.id, Kind(row.outcome), reason, row.path or "", row.sha256 or "")
-    return seen
+            found |= {one: row for one in named[row.name] if _version(one) == version}
+    return found
+
+
+def _word(row: Row[Any]) -> SourceRow:
+    reason = Reason(row.reason) if row.reason else None
+    return SourceRow(row.id, Kind(row.outcome), reason, row.path or "", row.sha256 or "")
 
 
 def _version(candidate: Candidate) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ import pytest
 from index_samples import candidate, header, outcome, record
 from sqlalchemy import text
 
+from sorter.errors import IndexUnusableError
 from sorter.index import Index, chain
 from sorter.index.engine import make_engine
 from sorter.model import BatchKind, Kind, Outcome, Reason
@@ -192,3 +193,10 @@ def test_adoption_says_so(index, location):
     uid = header(1).text("SOPInstanceUID")
     index.record([one], {uid: place(header(1))}, {uid: path_key(one.path)}, kind=BatchKind.ADOPT)
     assert sql(location, "SELECT kind FROM batches") == [("adopt",)]
+
+
+def test_an_outcome_that_no_sorter_wrote_is_an_error_and_not_a_crash(index, location):
+    record(index, outcome(header(1), candidate()))
+    sql(location, "UPDATE sources SET outcome = 'nonsense'")
+    with pytest.raises(IndexUnusableError, match="run `sorter audit`"):
+        index.seen([candidate()])
