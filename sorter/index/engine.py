@@ -20,6 +20,8 @@ from sorter.errors import ArchiveFullError, ConfigError, IndexUnusableError, Sch
 from sorter.index.schema import KNOWN_VERSIONS, VERSION
 
 BUSY_SECONDS = 30
+# The second: no room for the WAL's shared memory, which lies beside it.
+_FULL = ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")
 _NETWORK = ("nfs", "cifs", "smb", "9p", "ceph", "fuse", "gluster", "lustre", "gpfs", "afs", "virtiofs")
 WRITE = "sorter_write"  # execution option of a connection that is going to write
 
@@ -129,7 +131,7 @@ def guarded() -> Iterator[None]:
         yield
     except exc.DBAPIError as error:
         code = getattr(error.orig, "sqlite_errorname", type(error.orig).__name__)
-        if code == "SQLITE_FULL":
+        if code in _FULL:
             raise ArchiveFullError("no space left for the index") from None
         if code in ("SQLITE_NOTADB", "SQLITE_CORRUPT") or str(code).startswith("SQLITE_CORRUPT"):
             raise IndexUnusableError(

@@ -6,7 +6,7 @@ import traceback
 import pytest
 from index_samples import candidate, digest, header, instance, outcome, record
 from sqlalchemy import event, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from sorter.errors import ArchiveFullError, ConfigError, IndexUnusableError, SorterError
 from sorter.index import Index
@@ -241,3 +241,11 @@ def test_the_ledger_row_of_a_source_carries_its_own_digest(index, path):
     )
     record(index, outcome(head), one, Outcome(candidate("n"), Kind.IGNORED, Reason.DICOMDIR))
     assert index.seen([one.candidate])[one.candidate].sha256 == digest("gzip")
+
+
+@pytest.mark.parametrize("code", ["SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"])
+def test_a_full_disk_is_told_from_other_trouble(code):
+    original = sqlite3.OperationalError("full")
+    original.sqlite_errorname = code
+    with pytest.raises(ArchiveFullError, match="no space left for the index"), guarded():
+        raise OperationalError("", {}, original)
