@@ -6,14 +6,14 @@ writes the status file and tells systemd that the first one still gets on.
 
 from __future__ import annotations
 
-import heapq
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from sorter import __version__, log
+from sorter import __version__, log, waiting
+from sorter.duties import Duties, Duty
 from sorter.errors import ArchiveFullError
 from sorter.intake import SAFE, Batches, Intake, Tally
 from sorter.model import Candidate, Kind, Outcome, Reason, Refused
@@ -21,6 +21,8 @@ from sorter.observer.settle import Settler, quiet_by_clock
 from sorter.observer.walk import Listing, RootUnavailable, Walker, look
 from sorter.observer.watch import Watch
 from sorter.organizer.lease import META
+
+__all__ = ["Daemon", "Duty"]
 
 # A walk on every wake, but not so often that walking itself keeps a core busy.
 WAKE_PAUSE = 0.1
@@ -39,8 +41,11 @@ _MAY_GROW = frozenset((Reason.TRUNCATED, Reason.MALFORMED))
 class Daemon:
     """One configuration being served; :func:`serve` makes a new one on reload."""
 
-    def __init__(self, intake: Intake, wake: threading.Event, stop: threading.Event) -> None:
+    def __init__(
+        self, intake: Intake, wake: threading.Event, stop: threading.Event, duties: Sequence[Duty] = ()
+    ) -> None:
         self.config = intake.config
+        self._duties = Duties(duties)
         self._intake, self._wake, self._stop = intake, wake, stop
         roots = [str(root) for root in self.config.incoming]
         exclude = [str(self.config.archive)]
@@ -57,7 +62,7 @@ class Daemon:
         self.last_walk: dict[str, float | int | bool] = {}
         self.progress_at = time.monotonic()
         self._waiting: dict[str, object] = {}
-        self._waiting_at = 0.0
+        self._waiting_at = self._worked_at = 0.0
 
     # -- the loop -------------------------------------------------------------------------------------
 
@@ -74,6 +79,7 @@ class Daemon:
         finally:
             self.state = "stopping"
             self._watch.stop()
+            self._duties.close()
 
     def _tick(self) -> None:
         """Everything that is due: supervise, walk, look again at what waits, ingest what is ready."""
@@ -86,17 +92,21 @@ class Daemon:
                 self._count(outcome)
             kinds = Counter(str(outcome.kind) for outcome in outcomes)
             log.get().info("batch", count=len(outcomes), **kinds)
+            self._worked_at = time.monotonic()
+            self._duties.note(outcomes)
+            self._duties.work()
             self._note_waiting(every=1.0)
+        self._duties.work()
         self._note_waiting(every=0.0)
 
     def _rest(self) -> None:
         """Sleep until an event, the next walk, or the next settled file."""
         self.state = "idle"
         now = time.monotonic()
-        due = self._settler.next_due()
-        until = min(self._next_walk, due if due is not None else self._next_walk)
-        if not self._wake.wait(max(0.0, min(until - now, IDLE_REST))):
-            if due is None and not len(self._settler):
+        due, duty = self._settler.next_due(), self._duties.next_due()
+        until = min(self._next_walk, *(at for at in (due, duty) if at is not None), now + IDLE_REST)
+        if not self._wake.wait(max(0.0, until - now)):
+            if due is None and time.monotonic() - self._worked_at >= IDLE_REST:
                 self._intake.workers.rest()
             return
         # Let a burst of events gather, and do not walk a large folder again and again; but a file that is
@@ -153,10 +163,10 @@ class Daemon:
         if now >= self._next_walk or (self._wake.is_set() and now >= self._walk_again_at()):
             yield from self._walk(deep=now >= self._next_deep)
         now = time.monotonic()
-        for waiting in self._settler.due(now):
-            again = look(waiting.path, waiting.root)
+        for due in self._settler.due(now):
+            again = look(due.path, due.root)
             if not isinstance(again, Candidate):
-                self._settler.forget(waiting.folder, waiting.name)
+                self._settler.forget(due.folder, due.name)
             elif self._settler.observe(again, now):
                 yield again
 
@@ -261,20 +271,7 @@ class Daemon:
         now = time.monotonic()
         if now - self._waiting_at < every:
             return
-        waiting = self._settler.waiting(now)
-        oldest = heapq.nsmallest(20, waiting, key=lambda one: one.since)
-        self._waiting = {
-            "waiting": dict(Counter(str(one.reason) for one in waiting)),
-            "waiting_oldest": [
-                {
-                    "source": log.source_id(one.candidate.path),
-                    "reason": str(one.reason),
-                    "age_seconds": round(now - one.since),
-                    "attempts": one.attempts,
-                }
-                for one in oldest
-            ],
-        }
+        self._waiting = waiting.report(self._settler, now)
         self._waiting_at = now
 
     def report(self) -> dict[str, object]:
@@ -288,6 +285,7 @@ class Daemon:
             "watch": list(self._watch.modes),
             "troubles": self._troubles,
             **self._waiting,
+            **self._duties.report(),
             "free_mb": self._intake.archive.free_bytes() >> 20,
             "since_start": self.tally.summary(),
         }

@@ -9,7 +9,7 @@ from types import FrameType
 
 from sorter import __version__, log, status
 from sorter.config import Config
-from sorter.daemon import Daemon
+from sorter.daemon import Daemon, Duty
 from sorter.errors import ConfigError, SorterError
 from sorter.intake import Intake, check_index_is_there
 from sorter.notify import notify, reloading
@@ -88,13 +88,18 @@ def _serve_one(config: Config, wake: threading.Event, stop: threading.Event) -> 
     with Intake(config) as intake:
         swept = intake.archive.sweep()
         log.get().info("started", version=__version__, workers=intake.workers.count, swept=swept)
-        daemon = Daemon(intake, wake, stop)
+        daemon = Daemon(intake, wake, stop, _duties(intake))
         heartbeat = _Heartbeat(daemon)
         heartbeat.start()
         try:
             daemon.run(ready=lambda: notify("READY=1"))
         finally:
             heartbeat.stop()
+
+
+def _duties(_intake: Intake) -> list[Duty]:
+    """What the daemon does beside bringing files in; made anew on each reload."""
+    return []
 
 
 def _reloaded(config: Config, load: Callable[[], Config]) -> Config:

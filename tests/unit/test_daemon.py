@@ -380,7 +380,7 @@ def test_seen_is_the_sum_of_the_outcomes_and_what_waits_is_not_counted(make, tmp
 
 
 @contextlib.contextmanager
-def serving(tmp_path, **flags):
+def serving(tmp_path, duties=(), **flags):
     """A daemon that runs in a thread of its own until the block ends."""
     wake, stop, ready = threading.Event(), threading.Event(), threading.Event()
     made, errors = [], []
@@ -388,7 +388,7 @@ def serving(tmp_path, **flags):
     def serve():
         try:
             with Intake(config(tmp_path, **flags)) as intake:
-                made.append(Daemon(intake, wake, stop))
+                made.append(Daemon(intake, wake, stop, duties))
                 made[0].run(ready.set)
         except BaseException as error:
             errors.append(error)
@@ -441,3 +441,35 @@ def test_when_nothing_is_left_to_do_the_workers_are_let_go(tmp_path, monkeypatch
     with serving(tmp_path, watch="auto") as daemon:
         wait_for(lambda: counts(daemon) == {"stored": 1} and rested)
     assert daemon.state == "stopping"
+
+
+# -- duties ---------------------------------------------------------------------------------------------
+
+
+class Noting:
+    """A duty that remembers what it was told."""
+
+    def __init__(self):
+        self.noted, self.worked, self.closed = [], 0, False
+
+    def note(self, outcomes):
+        self.noted += [str(one.kind) for one in outcomes]
+
+    def work(self, now):
+        self.worked += 1
+        return now + 0.05
+
+    def report(self):
+        return {"noted": len(self.noted)}
+
+    def close(self):
+        self.closed = True
+
+
+def test_a_duty_hears_of_each_committed_batch_works_when_it_wants_and_is_closed(tmp_path):
+    duty = Noting()
+    drop(tmp_path / "in", "a", dicom())
+    with serving(tmp_path, duties=[duty], watch="auto", walk_seconds=600) as daemon:
+        wait_for(lambda: duty.noted == ["stored"] and duty.worked > 5)
+        assert daemon.report()["noted"] == 1
+    assert duty.closed is True
