@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import fcntl
 import hashlib
 import itertools
@@ -32,6 +33,8 @@ _KEY_HEADERS = (
     "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "Modality", "StudyDate",
 )  # fmt: skip
 _CHUNK = 1 << 20
+# Trouble of this process or of the disk, which says nothing about what lies under a name.
+_SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)
 
 
 class Archive:
@@ -227,8 +230,12 @@ class Archive:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
             fd = os.open(name, flags, dir_fd=self._tree.directory(folder))
-        except (OSError, Blocked):
-            return False  # a symlink, a socket, or gone: not what we published
+        except Blocked:
+            return False
+        except OSError as error:
+            if error.errno in _SCARCE:
+                raise
+            return False  # a symlink, a socket, somebody else's, or gone: not what we published
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode) or not is_ours(fd):
                 return False

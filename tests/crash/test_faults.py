@@ -1,4 +1,4 @@
-"""ENOSPC, EIO, EDQUOT and EROFS at the system calls of a rescan: it stops with a clear word, nothing is lost.
+"""ENOSPC, EIO, EDQUOT, EROFS, EMFILE at the system calls of a rescan: a clear word, and nothing is lost.
 
 ``SORTER_CRASH=full`` fails every call with every error; without it a fixed sample, the errors in turn.
 """
@@ -10,7 +10,7 @@ from crash.facts import META, Work, after_crash, after_rerun, after_third
 from crash.runs import inject, place_of, points, rescan, sample
 from crash.scenarios import CANARY, PATIENT, SCENARIOS
 
-ERRORS = {"ENOSPC": 5, "EIO": 4, "EDQUOT": 5, "EROFS": 4}  # and the exit status of the archive's error
+ERRORS = {"ENOSPC": 5, "EIO": 4, "EDQUOT": 5, "EROFS": 4, "EMFILE": 4}  # and the exit status of the archive's error
 INDEX_UNUSABLE = 3
 SCENARIO = SCENARIOS["small"]
 PARENT = {

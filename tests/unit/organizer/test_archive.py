@@ -300,3 +300,20 @@ def test_a_duplicate_of_a_first_that_became_a_conflict_is_a_conflict_too(archive
     known = KnownInstance("1.2.3", first.instance.sha256, first.instance.source_sha256, "", ("", ""))
     again = Verdict(staged(archive, name="s2"), Kind.DUPLICATE, known, "")
     assert [one.kind for one in publish(archive, [stored(first), again])] == [Kind.CONFLICT, Kind.CONFLICT]
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO])
+def test_a_taken_name_that_cannot_be_opened_for_want_of_means_decides_nothing(archive, monkeypatch, number):
+    """Else the same bytes would get a second name."""
+    (archive.root / "f").mkdir()
+    (archive.root / "f/leaf.dcm").write_bytes(b"bytes")
+    really_open = os.open
+
+    def scarce(path, *rest, **more):
+        if path == "leaf.dcm":
+            raise OSError(number, "no")
+        return really_open(path, *rest, **more)
+
+    monkeypatch.setattr(os, "open", scarce)
+    with pytest.raises(ArchiveError, match="cannot adopt published files"), archive.turn():
+        archive.adopt(["f/leaf.dcm"])
