@@ -21,6 +21,12 @@ class IndexUnusableError(SorterError):
     exit_code = 3
 
 
+class IndexBusyError(IndexUnusableError):
+    """Somebody else holds the index; trying again later may do."""
+
+    exit_code = 3
+
+
 class SchemaTooNewError(IndexUnusableError):
     """The index was written by a newer sorter."""
 

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, exc, inspect, make_url, text
 
-from sorter.errors import ArchiveFullError, ConfigError, IndexUnusableError, SchemaTooNewError
+from sorter.errors import ArchiveFullError, ConfigError, IndexBusyError, IndexUnusableError, SchemaTooNewError
 from sorter.index.schema import KNOWN_VERSIONS, VERSION
 
 BUSY_SECONDS = 30
@@ -124,6 +124,8 @@ def guarded() -> Iterator[None]:
     ------
     ArchiveFullError
         The disk that holds the index is full.
+    IndexBusyError
+        Somebody else held it for longer than :data:`BUSY_SECONDS`.
     IndexUnusableError
         Anything else.
     """
@@ -138,7 +140,8 @@ def guarded() -> Iterator[None]:
                 f"the index is damaged ({code}). Nothing is lost: the archive is the truth. Stop sorter and "
                 "run `sorter reindex`, or restore a backup (docs/recovery.md)"
             ) from None
-        raise IndexUnusableError(f"the index cannot be used ({code})") from None
+        kind = IndexBusyError if str(code).startswith("SQLITE_BUSY") else IndexUnusableError
+        raise kind(f"the index cannot be used ({code})") from None
 
 
 def bring_up_to_date(engine: Engine, *, read_only: bool) -> None:
