@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, exists, func, select, true
+from sqlalchemy import ColumnElement, Connection, Select, and_, exists, func, select, true
 
-from sorter.index.schema import batches, folders, instances, moves, sources
+from sorter.index.schema import CURRENT, batches, folders, instances, moves, sources
 from sorter.model import BatchKind, Kind, Reason
 
-_CURRENT = sources.c.superseded.is_(False)
 _SAFE = (str(Kind.STORED), str(Kind.DUPLICATE), str(Kind.EQUIVALENT))
 _REFUSED = (str(Kind.REJECTED), str(Kind.CONFLICT))
 
@@ -24,7 +23,7 @@ def batch_before(connection: Connection, since: str) -> int:
 def outcomes(connection: Connection, after: int) -> list[tuple[str, str | None, int]]:
     """(outcome, reason, count) of the last words that the batches after this one recorded."""
     query = select(sources.c.outcome, sources.c.reason, func.count())
-    query = query.where(_CURRENT, _later(after)).group_by(sources.c.outcome, sources.c.reason)
+    query = query.where(CURRENT, _later(after)).group_by(sources.c.outcome, sources.c.reason)
     query = query.order_by(sources.c.outcome, sources.c.reason)
     return [(outcome, reason, count) for outcome, reason, count in connection.execute(query)]
 
@@ -35,7 +34,7 @@ def adopted(connection: Connection, after: int) -> int:
     by_hand = (sources.c.detail == "adopted") & batches.c.kind.in_(
         (str(BatchKind.ADOPT), str(BatchKind.MIGRATED))
     )
-    return connection.scalar(query.where(_CURRENT, _later(after), by_hand)) or 0
+    return connection.scalar(query.where(CURRENT, _later(after), by_hand)) or 0
 
 
 def batch_count(connection: Connection) -> int:
@@ -57,7 +56,7 @@ def oddities(connection: Connection) -> Iterator[tuple[str, str, str]]:
 
 def _checks() -> list[tuple[str, Select[Any], str]]:
     later = sources.alias("later")
-    stored = _CURRENT & (sources.c.outcome == str(Kind.STORED))
+    stored = and_(CURRENT, sources.c.outcome == str(Kind.STORED))
     replaced = exists().where(later.c.replaces == sources.c.id)
     row = select(sources.c.id)
     with_instance = row.select_from(sources.outerjoin(instances, instances.c.id == sources.c.instance_fk))
@@ -76,7 +75,7 @@ def _checks() -> list[tuple[str, Select[Any], str]]:
         ),
         (
             "no_instance",
-            with_instance.where(_CURRENT, sources.c.outcome.in_(_SAFE), instances.c.id.is_(None)),
+            with_instance.where(CURRENT, sources.c.outcome.in_(_SAFE), instances.c.id.is_(None)),
             "says archived, and the index has no such instance",
         ),
         (
@@ -95,7 +94,7 @@ def _checks() -> list[tuple[str, Select[Any], str]]:
 def quarantined(connection: Connection) -> Iterator[str]:
     """Paths in quarantine that the last words about sources name."""
     query = select(sources.c.path).distinct()
-    query = query.where(_CURRENT, sources.c.outcome.in_(_REFUSED), sources.c.path.is_not(None))
+    query = query.where(CURRENT, sources.c.outcome.in_(_REFUSED), sources.c.path.is_not(None))
     yield from connection.scalars(query, execution_options={"yield_per": 500})
 
 
@@ -103,7 +102,7 @@ def unread(connection: Connection) -> Iterator[tuple[str, str]]:
     """(path, when) of sources that could not be read, and wait to be looked at again."""
     query = select(folders.c.path + "/" + sources.c.name, sources.c.recorded_at)
     query = query.select_from(sources.join(folders, folders.c.id == sources.c.folder_fk))
-    query = query.where(_CURRENT, sources.c.reason == str(Reason.UNREADABLE))
+    query = query.where(CURRENT, sources.c.reason == str(Reason.UNREADABLE))
     yield from ((path, when) for path, when in connection.execute(query))
 
 

@@ -17,7 +17,7 @@ from sorter.index.engine import WRITE, bring_up_to_date, guarded, make_engine
 from sorter.index.ledger import NOT_FINAL, record_sources, rows_of
 from sorter.index.levels import lookup_instances, lookup_levels, record_instances
 from sorter.index.rows import Known, Patient, SourceRow
-from sorter.index.schema import instances, patients, series, sources, studies
+from sorter.index.schema import CURRENT, instances, patients, series, sources, studies
 from sorter.index.statements import in_chunks
 from sorter.model import BatchKind, Candidate, Header, Kind, Outcome, Place
 
@@ -151,7 +151,7 @@ class Index:
             }
             found["bytes"] = int(connection.scalar(select(func.sum(instances.c.size))) or 0)
             query = select(sources.c.outcome, sources.c.reason, func.count())
-            query = query.where(sources.c.superseded.is_(False)).group_by(sources.c.outcome, sources.c.reason)
+            query = query.where(CURRENT).group_by(sources.c.outcome, sources.c.reason)
             outcomes: dict[str, int] = defaultdict(int)
             reasons: dict[str, dict[str, int]] = defaultdict(dict)
             for outcome, reason, count in connection.execute(
@@ -170,3 +170,13 @@ class Index:
         with guarded(), self._engine.connect() as connection:
             for row in connection.execution_options(yield_per=500).execute(query):
                 yield dict(row._mapping)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A connection in one transaction that writes, for other modules of this room, in the archive's turn."""
+        with (
+            guarded(),
+            self._engine.connect().execution_options(**{WRITE: True}) as connection,
+            connection.begin(),
+        ):
+            yield connection

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, bindparam, insert, select
 from sorter.errors import IndexUnusableError
 from sorter.index.names import signed, storable
 from sorter.index.rows import SourceRow
-from sorter.index.schema import folders, instances, sources
+from sorter.index.schema import CURRENT, folders, instances, sources
 from sorter.index.statements import in_chunks, insert_one
 from sorter.model import Candidate, Kind, Outcome, Reason
 
@@ -19,7 +19,8 @@ from sorter.model import Candidate, Kind, Outcome, Reason
 NOT_FINAL = (Reason.UNREADABLE, Reason.VANISHED)
 # Without the device: its number changes when a network file system is mounted again.
 _VERSION = (sources.c.inode, sources.c.size, sources.c.mtime_ns, sources.c.ctime_ns)
-_CURRENT = sources.c.superseded.is_(False)
+_WORD = 6  # columns of a row before those of its version, see _rows
+_FEW = 16
 
 
 def rows_of(connection: Connection, candidates: Sequence[Candidate]) -> dict[Candidate, SourceRow]:
@@ -38,21 +39,32 @@ def rows_of(connection: Connection, candidates: Sequence[Candidate]) -> dict[Can
 
 def words(connection: Connection, candidates: Sequence[Candidate]) -> dict[Candidate, Row[Any]]:
     """The ledger's rows of just these versions, as they are."""
-    by_folder: dict[str, dict[str, list[Candidate]]] = defaultdict(lambda: defaultdict(list))
+    by_folder: dict[str, list[Candidate]] = defaultdict(list)
     for one in candidates:
-        by_folder[storable(one.folder)][storable(one.name)].append(one)
+        by_folder[one.folder].append(one)
     found: dict[Candidate, Row[Any]] = {}
-    own = sources.c
-    columns = (own.id, own.name, own.outcome, own.reason, own.path, own.sha256, *_VERSION)
-    for folder, named in by_folder.items():
-        number = connection.scalar(select(folders.c.id).where(folders.c.path == folder))
-        if number is None:
-            continue
-        query = select(*columns).where(own.folder_fk == number, _CURRENT)
-        for row in in_chunks(connection, query, own.name, named):
-            version = tuple(row)[6:]
-            found |= {one: row for one in named[row.name] if _version(one) == version}
+    for folder, wanted in by_folder.items():
+        number = connection.scalar(select(folders.c.id).where(folders.c.path == storable(folder)))
+        if number is not None:
+            versions = {(row.name, *row[_WORD:]): row for row in _rows(connection, number, wanted)}
+            for one in wanted:
+                if row := versions.get((storable(one.name), *_version(one))):
+                    found[one] = row
     return found
+
+
+def _rows(connection: Connection, folder: int, wanted: Sequence[Candidate]) -> Sequence[Any]:
+    """Rows of a folder, at least of the files wanted."""
+    own = sources.c
+    query = select(own.name, own.id, own.outcome, own.reason, own.path, own.sha256, *_VERSION)
+    query = query.where(own.folder_fk == folder, CURRENT)
+    if len(wanted) > _FEW:
+        # The whole folder costs a tenth of asking for each name, unless far more is known than is there.
+        most = 2 * len(wanted)
+        rows = connection.execute(query.limit(most)).all()
+        if len(rows) < most:
+            return rows
+    return list(in_chunks(connection, query, own.name, (storable(one.name) for one in wanted)))
 
 
 def _word(row: Row[Any]) -> SourceRow:

@@ -132,7 +132,8 @@ batches = Table(
     Column("previous_sha256", Text, nullable=False),
     Column("sha256", Text, nullable=False),
 )
-_CURRENT = text("NOT superseded")
+# The last words about sources. These very characters, or SQLite does not use the partial index.
+CURRENT = text("NOT superseded")
 _REPLACING = text("replaces IS NOT NULL")
 sources = Table(
     "sources",
@@ -166,8 +167,8 @@ sources = Table(
         "mtime_ns",
         "ctime_ns",
         unique=True,
-        sqlite_where=_CURRENT,
-        postgresql_where=_CURRENT,
+        sqlite_where=CURRENT,
+        postgresql_where=CURRENT,
     ),
 )
 moves = Table(

@@ -249,3 +249,27 @@ def test_a_full_disk_is_told_from_other_trouble(code):
     original.sqlite_errorname = code
     with pytest.raises(ArchiveFullError, match="no space left for the index"), guarded():
         raise OperationalError("", {}, original)
+
+
+@pytest.mark.parametrize("files", [1, 40])
+def test_the_ledger_is_asked_by_its_index(tmp_path, files):
+    """However few or many files of a folder are asked for."""
+    index = Index.open(tmp_path / "index.sqlite")
+    asked = []
+    record(index, *(outcome(header(number), candidate(f"{number}.dcm")) for number in range(1, files + 1)))
+    event.listen(index._engine, "before_cursor_execute", lambda *words: asked.append(words[2:4]))
+    assert len(index.seen([candidate(f"{number}.dcm") for number in range(1, files + 1)])) == files
+    with index.reading() as connection:
+        for statement, parameters in [one for one in asked if "FROM sources" in one[0]]:
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall()
+            assert [row[3].startswith("SEARCH sources USING INDEX uq_sources_version") for row in plan] == [
+                True
+            ]
+    index.close()
+
+
+def test_a_folder_of_which_much_more_is_known_than_asked_for_is_not_read_whole(tmp_path):
+    index = Index.open(tmp_path / "index.sqlite")
+    record(index, *(outcome(header(number), candidate(f"{number}.dcm")) for number in range(1, 200)))
+    assert len(index.seen([candidate(f"{number}.dcm") for number in range(100, 140)])) == 40
+    index.close()
