@@ -25,7 +25,7 @@ ALLOWED = frozenset(
     event level timestamp pid version signal exit_code exception troubles mode modes roots workers
     source reason kind detail count seen stored duplicate equivalent conflict rejected ignored deferred
     waiting bytes seconds rate batch free_mb floor_mb attempt limit errno name swept adopted retired
-    keys changed deep state
+    keys changed deep state id series missing gaps
     """.split()  # noqa: SIM905 - fifty quoted words would hide the list
 )
 
