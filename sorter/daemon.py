@@ -13,27 +13,26 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from sorter import __version__, log, waiting
+from sorter.drops import DropFolders
 from sorter.duties import Duties, Duty
-from sorter.errors import ArchiveFullError
-from sorter.intake import SAFE, Batches, Intake, Tally
+from sorter.errors import ArchiveFullError, IndexBusyError
+from sorter.intake import BATCH_FILES, Batches, Intake, Tally
 from sorter.model import Candidate, Kind, Outcome, Reason, Refused
-from sorter.observer.settle import Settler, quiet_by_clock
-from sorter.observer.walk import Listing, RootUnavailable, Walker, look
-from sorter.observer.watch import Watch
 from sorter.organizer.lease import META
 
 __all__ = ["Daemon", "Duty"]
 
-# A walk on every wake, but not so often that walking itself keeps a core busy.
-WAKE_PAUSE = 0.1
-WALK_SHARE = 0.2
-# The deep walk looks at every file again. It may take this share of a core, however many files there are.
-DEEP_SHARE = 0.002
-SPACE_PAUSE = 5.0
 IDLE_REST = 30.0
-TROUBLES_KEPT = 10
-# More files than this are not remembered as waiting at once; the rest is met again by the next walk.
-MOST_WAITING = 100_000
+# Between two tries while there is no room, or somebody else holds the index.
+PAUSE = 5.0
+# An index that somebody else holds for longer than this is a matter for people.
+BUSY_PATIENCE = 600.0
+# So many files in one round may wait for room by themselves; beyond, it is the disk that is too small.
+MOST_SET_ASIDE = 100
+# What failed was among these: two batches are under way at once.
+CAREFUL_FILES = 2 * BATCH_FILES
+# Why a file waits that is larger than the room that is left. Files that are smaller still come in.
+NO_SPACE = "no_space"
 # What may be a file that is still being written.
 _MAY_GROW = frozenset((Reason.TRUNCATED, Reason.MALFORMED))
 
@@ -45,21 +44,17 @@ class Daemon:
         self, intake: Intake, wake: threading.Event, stop: threading.Event, duties: Sequence[Duty] = ()
     ) -> None:
         self.config = intake.config
-        self._duties = Duties(duties)
         self._intake, self._wake, self._stop = intake, wake, stop
-        roots = [str(root) for root in self.config.incoming]
-        exclude = [str(self.config.archive)]
-        if self.config.retire_to:
-            exclude.append(str(self.config.retire_to))
-        self._walkers = [Walker(root, ignore=self.config.ignore, exclude=exclude) for root in roots]
-        self._watch = Watch(roots, wake, mode=self.config.watch, exclude=exclude)
-        self._settler = Settler(self.config.settle_seconds, self.config.incomplete_seconds)
-        self._in_flight: set[tuple[str, str]] = set()
-        self._next_walk = self._next_deep = self._walked_at = 0.0
-        self._troubles: list[str] = []
+        self._drops = DropFolders(intake, wake, stop, self._alive)
+        self._duties = Duties(duties)
+        self._in_flight: dict[tuple[str, str], int] = {}  # handed out in this round: its bytes until it is in
+        self._set_aside = 0  # in this round, for want of room
+        self._full = False  # this round ended for want of room
+        self._careful = False
         self.tally = Tally()
         self.state = "starting"
-        self.last_walk: dict[str, float | int | bool] = {}
+        self.paused = ""  # why, as long as it is
+        self._paused_at = 0.0
         self.progress_at = time.monotonic()
         self._waiting: dict[str, object] = {}
         self._waiting_at = self._worked_at = 0.0
@@ -68,9 +63,7 @@ class Daemon:
 
     def run(self, ready: Callable[[], None]) -> None:
         """Serve until told to stop; the batch under way is finished first."""
-        self._watch.start()
-        log.get().info("watching", roots=len(self._walkers), modes=list(self._watch.modes))
-        self._wake.set()
+        self._drops.start()
         ready()
         try:
             while not self._stop.is_set():
@@ -78,16 +71,41 @@ class Daemon:
                 self._rest()
         finally:
             self.state = "stopping"
-            self._watch.stop()
+            self._drops.watch.stop()
             self._duties.close()
 
-    def _tick(self) -> None:
-        """Everything that is due: supervise, walk, look again at what waits, ingest what is ready."""
+    def _alive(self) -> None:
         self.progress_at = time.monotonic()
-        self._supervise()
+
+    def _tick(self) -> None:
+        """One round; where the disk is full or the index busy, wait and let the next one try all again."""
+        self._alive()
         self._in_flight.clear()
-        for outcomes in self._intake.take(self._batches(), self._refuse):
-            self.progress_at = time.monotonic()
+        self._set_aside, self._full = 0, False
+        count = self.tally.seen
+        try:
+            self._round()
+        except ArchiveFullError as error:
+            self._careful = True  # the next round finds out which file it is that does not fit
+            self._pause(NO_SPACE, detail=str(error))
+        except IndexBusyError as error:
+            self._pause("index_busy", detail=str(error))
+            if time.monotonic() - self._paused_at > BUSY_PATIENCE:
+                raise
+        else:
+            if not self._full:
+                self.paused = ""
+            elif self.tally.seen == count:  # nothing of it fits
+                self._pause(NO_SPACE, floor_mb=self.config.min_free_mb)
+            else:
+                self._drops.walk_soon()
+        self._note_waiting(every=0.0)
+
+    def _round(self) -> None:
+        """Everything that is due: supervise, walk, look again at what waits, ingest what is ready."""
+        self._drops.supervise()
+        for outcomes in self._taken():
+            self._alive()
             for outcome in outcomes:
                 self._count(outcome)
             kinds = Counter(str(outcome.kind) for outcome in outcomes)
@@ -97,126 +115,88 @@ class Daemon:
             self._duties.work()
             self._note_waiting(every=1.0)
         self._duties.work()
-        self._note_waiting(every=0.0)
+
+    def _pause(self, why: str, **facts: object) -> None:
+        """Wait a little, having said so once."""
+        if self.paused != why:
+            self.paused, self._paused_at = why, time.monotonic()
+            log.get().error(f"paused_{why}", free_mb=self._intake.archive.free_bytes() >> 20, **facts)
+        self._intake.abandon()
+        self._drops.walk_soon()
+        self._note_waiting(every=1.0)
+        self._alive()
+        self._stop.wait(PAUSE)
 
     def _rest(self) -> None:
         """Sleep until an event, the next walk, or the next settled file."""
         self.state = "idle"
         now = time.monotonic()
-        due, duty = self._settler.next_due(), self._duties.next_due()
-        until = min(self._next_walk, *(at for at in (due, duty) if at is not None), now + IDLE_REST)
+        due, duty = self._drops.next_due(), self._duties.next_due()
+        until = min(due, now + IDLE_REST, due if duty is None else duty)
         if not self._wake.wait(max(0.0, until - now)):
-            if due is None and time.monotonic() - self._worked_at >= IDLE_REST:
+            if not len(self._drops.settler) and time.monotonic() - self._worked_at >= IDLE_REST:
                 self._intake.workers.rest()
             return
         # Let a burst of events gather, and do not walk a large folder again and again; but a file that is
         # due is looked at on time, which needs no walk.
-        self._stop.wait(max(0.0, min(until, self._walk_again_at()) - time.monotonic()))
-
-    def _walk_again_at(self) -> float:
-        """When an event may cause the next walk: walking has a bounded share of the time."""
-        pause = max(WAKE_PAUSE, float(self.last_walk.get("seconds", 0.0)) * (1 - WALK_SHARE) / WALK_SHARE)
-        return self._walked_at + min(pause, self.config.walk_seconds)
-
-    def _supervise(self) -> None:
-        found = [f"{one.kind} {one.detail}".strip() for one in self._watch.check()]
-        if found:
-            log.get().warning("watch_trouble", troubles=found, modes=list(self._watch.modes))
-            at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-            self._troubles = [*self._troubles, *(f"{at} {one}" for one in found)][-TROUBLES_KEPT:]
+        self._stop.wait(max(0.0, min(until, self._drops.walk_again_at()) - time.monotonic()))
 
     # -- which files ----------------------------------------------------------------------------------
 
-    def _batches(self) -> Iterator[list[Candidate]]:
-        batches = Batches()
-        for candidate in self._ready():
+    def _taken(self) -> Iterator[list[Outcome]]:
+        """Bring in what is ready; after the disk was full each file alone, to find the one to blame."""
+        if not self._careful:
+            yield from self._intake.take(self._batches(Batches()), self._refuse)
+            return
+        for number, batch in enumerate(self._batches(Batches(files=1)), 1):
+            try:
+                yield from self._intake.take([batch], self._refuse)
+            except ArchiveFullError:
+                self._intake.abandon()
+                if self._set_aside >= MOST_SET_ASIDE:
+                    raise
+                self._wait_for_room(batch)
+            if number == CAREFUL_FILES:
+                self._drops.walk_soon()
+                break
+        self._careful = self._full
+
+    def _batches(self, batches: Batches) -> Iterator[list[Candidate]]:
+        for candidate in self._drops.ready():
             key = (candidate.folder, candidate.name)
             if key in self._in_flight:
                 continue
-            self._in_flight.add(key)
+            self._in_flight[key] = 0
             if batch := batches.add(candidate):
-                yield from self._when_there_is_space(batch)
-            if self._stop.is_set():
+                yield from self._fitting(batch)
+            if self._full or self._stop.is_set():
                 return
         if batch := batches.rest():
-            yield from self._when_there_is_space(batch)
+            yield from self._fitting(batch)
 
-    def _when_there_is_space(self, batch: list[Candidate]) -> Iterator[list[Candidate]]:
-        while not self._stop.is_set():
-            try:
-                self._intake.check_space()
-            except ArchiveFullError:
-                if self.state != "paused":
-                    self.state = "paused"
-                    free = self._intake.archive.free_bytes() >> 20
-                    log.get().error("paused_no_space", free_mb=free, floor_mb=self.config.min_free_mb)
-                self.progress_at = time.monotonic()
-                self._stop.wait(SPACE_PAUSE)
-                continue
-            self.state = "working"
-            yield batch
+    def _fitting(self, batch: list[Candidate]) -> Iterator[list[Candidate]]:
+        """What of a batch there is room for; a few files that are too large wait, many end the round."""
+        under_way = sum(self._in_flight.values())
+        room = self._intake.room(under_way)
+        fits = room.fitting(batch)
+        if len(fits) < len(batch) and under_way:
+            self._full = True  # once the batch under way is in, the next round knows what is left
             return
+        if fits:
+            self.state = "working"
+            self._in_flight.update(((one.folder, one.name), one.size) for one in fits)
+            yield fits
+        chosen = set(fits)
+        too_large = [one for one in batch if one not in chosen]
+        if too_large and (not room or self._set_aside + len(too_large) > MOST_SET_ASIDE):
+            self._full = True
+        else:
+            self._wait_for_room(too_large)
 
-    def _ready(self) -> Iterator[Candidate]:
-        """Candidates that are quiet: from a walk, when one is due, and of those that waited."""
-        now = time.monotonic()
-        if now >= self._next_walk or (self._wake.is_set() and now >= self._walk_again_at()):
-            yield from self._walk(deep=now >= self._next_deep)
-        now = time.monotonic()
-        for due in self._settler.due(now):
-            again = look(due.path, due.root)
-            if not isinstance(again, Candidate):
-                self._settler.forget(due.folder, due.name)
-            elif self._settler.observe(again, now):
-                yield again
-
-    def _walk(self, *, deep: bool) -> Iterator[Candidate]:
-        self._wake.clear()  # before the walk: what arrives meanwhile wakes the next one
-        deep = self._suspect() or deep
-        began, spent, count = time.monotonic(), time.process_time(), 0
-        for walker in self._walkers:
-            try:
-                for listing in walker.walk(deep=deep):
-                    self.progress_at = time.monotonic()
-                    count += len(listing.candidates)
-                    ready = list(self._look_at(listing, walker))
-                    paused, idle = time.monotonic(), time.process_time()
-                    yield from ready
-                    began += time.monotonic() - paused  # ingesting meanwhile is no part of the walk
-                    spent += time.process_time() - idle
-            except RootUnavailable:
-                continue  # the watch reports it; a vanished mount is not an empty drop folder
-        self._walked_at = now = time.monotonic()
-        spent = time.process_time() - spent
-        self.last_walk = {"at": time.time(), "seconds": now - began, "files": count, "deep": deep}
-        self._next_walk = now + self.config.walk_seconds
-        if deep:
-            self._next_deep = now + max(self.config.walk_seconds, spent / DEEP_SHARE)
-
-    def _suspect(self) -> bool:
-        """Hand the folders that events named to the walkers; True where there were too many to know all."""
-        named, complete = self._watch.named()
-        for folder in named:
-            for walker in self._walkers:
-                walker.suspect(folder)
-        return not complete
-
-    def _look_at(self, listing: Listing, walker: Walker) -> Iterator[Candidate]:
-        known = self._intake.index.seen(listing.candidates)
-        fresh = [one for one in listing.candidates if one not in known]
-        if not fresh:
-            walker.known(listing)
-        if self.config.retire != "keep":
-            for candidate in known:
-                if known[candidate].kind in SAFE:
-                    self._intake.retire(candidate, known[candidate].path)
-        now, wall = time.monotonic(), time.time_ns()
-        for candidate in fresh:
-            if (
-                quiet_by_clock(candidate, wall, self.config.settle_seconds)
-                and not self._settler.holds(candidate)
-            ) or (len(self._settler) < MOST_WAITING and self._settler.observe(candidate, now)):
-                yield candidate
+    def _wait_for_room(self, candidates: Sequence[Candidate]) -> None:
+        self._set_aside += len(candidates)
+        for one in candidates:
+            self._drops.settler.defer(one, time.monotonic(), NO_SPACE)
 
     # -- what became of them ----------------------------------------------------------------------------
 
@@ -226,24 +206,17 @@ class Daemon:
             return refused
         if refused.reason is Reason.UNREADABLE:
             return replace(refused, kind=Kind.DEFERRED)
-        candidate = refused.candidate
-        now = time.monotonic()
-        if refused.reason in _MAY_GROW and not self._long_quiet(candidate, now):
+        if refused.reason in _MAY_GROW and not self._drops.gave_enough_time(refused.candidate):
             return replace(refused, kind=Kind.DEFERRED, reason=Reason.INCOMPLETE)
         return refused
 
-    def _long_quiet(self, candidate: Candidate, now: float) -> bool:
-        enough = self.config.incomplete_seconds
-        return quiet_by_clock(candidate, time.time_ns(), enough) or self._settler.gave_enough_time(
-            candidate, now
-        )
-
     def _count(self, outcome: Outcome) -> None:
         candidate = outcome.candidate
+        self._in_flight[candidate.folder, candidate.name] = 0
         if outcome.kind is Kind.DEFERRED:
-            self._settler.defer(candidate, time.monotonic(), outcome.reason or Reason.CHANGING)
+            self._drops.settler.defer(candidate, time.monotonic(), outcome.reason or Reason.CHANGING)
             return
-        self._settler.forget(candidate.folder, candidate.name)
+        self._drops.settler.forget(candidate.folder, candidate.name)
         self.tally.add(outcome.kind, outcome.reason, candidate.size)
         if outcome.kind in (Kind.REJECTED, Kind.CONFLICT):
             log.get().warning(
@@ -271,19 +244,18 @@ class Daemon:
         now = time.monotonic()
         if now - self._waiting_at < every:
             return
-        self._waiting = waiting.report(self._settler, now)
+        self._waiting = waiting.report(self._drops.settler, now)
         self._waiting_at = now
 
     def report(self) -> dict[str, object]:
         """The state for ``status.json``; no paths, no patient data."""
         return {
             "version": __version__,
-            "state": self.state,
+            "state": "paused" if self.paused else self.state,
+            "paused": self.paused,
             "healthy": self.healthy,
             "heartbeat": time.time(),
-            "last_walk": self.last_walk,
-            "watch": list(self._watch.modes),
-            "troubles": self._troubles,
+            **self._drops.report(),
             **self._waiting,
             **self._duties.report(),
             "free_mb": self._intake.archive.free_bytes() >> 20,

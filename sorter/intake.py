@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,7 +21,9 @@ from sorter.model import Candidate, Kind, Outcome, Reason, Refused
 from sorter.observer.retire import retire
 from sorter.organizer.archive import Archive
 from sorter.organizer.layout import Layout, TemplateError, path_key
-from sorter.organizer.lease import META
+from sorter.organizer.lease import META, clear_folder
+from sorter.organizer.tree import trouble
+from sorter.room import Room
 from sorter.workers import Recipe, Workers
 
 # A batch closes at so many files or bytes: durability is cheap in batches (docs/performance.md).
@@ -149,20 +152,36 @@ class Intake:
         recorded = self.index.digest(path_key(path))
         return recorded is not None and self.archive.digest(path) == recorded
 
-    def check_space(self) -> None:
+    def room(self, under_way: int = 0) -> Room:
+        """What the archive may still take above the floor, besides so many bytes that are under way."""
+        floor = self.config.min_free_mb << 20
+        facts = os.statvfs(self.archive.root)
+        names = facts.f_favail if facts.f_files else sys.maxsize  # btrfs and others count none
+        return Room(self.archive.free_bytes() - floor - under_way, names)
+
+    def check_space(self, batch: Sequence[Candidate] = ()) -> None:
         """Stop before the disk is full.
 
         Raises
         ------
         ArchiveFullError
-            Less than ``min_free_mb`` is free.
+            A batch would leave less than ``min_free_mb``, or no room for its names.
         """
-        free = self.archive.free_bytes() >> 20
-        if free < self.config.min_free_mb:
-            raise ArchiveFullError(
-                f"{free} MiB free below the archive, less than min_free_mb = {self.config.min_free_mb}: "
-                "make room, or lower min_free_mb"
-            )
+        room = self.room()
+        if room and len(room.fitting(batch)) == len(batch):
+            return
+        free, size = self.archive.free_bytes() >> 20, sum(one.size for one in batch)
+        raise ArchiveFullError(
+            f"{free} MiB and {room.files} file names free below the archive; this needs min_free_mb = "
+            f"{self.config.min_free_mb} MiB and {-(-size >> 20)} MiB for {len(batch)} files: make room, "
+            "or lower min_free_mb"
+        )
+
+    def abandon(self) -> None:
+        """Forget what is being staged, after trouble that is waited out: its sources are met again."""
+        self.workers.close()
+        with trouble("clear the staging folder"):
+            clear_folder(Path(self.archive.staging.folder))
 
     def _close_index(self) -> None:
         with self.archive.turn():  # closing may write the last of the log into the database

@@ -41,6 +41,9 @@ class Rehearsal(Intake):
                 raise IndexUnusableError(f"the index cannot be read ({type(error).__name__})") from None
         return Index.open(copy)
 
+    def check_space(self, batch: Sequence[Candidate] = ()) -> None:
+        """Nothing is stored, so the archive's disk does not matter, and the temporary one is another."""
+
     def retire(self, candidate: Candidate, path: str) -> None:
         """Every source stays."""
 

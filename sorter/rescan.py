@@ -74,10 +74,10 @@ class Rescan:
         batches = Batches()
         for candidate in self._quiet():
             if batch := batches.add(candidate):
-                self._intake.check_space()
+                self._intake.check_space(batch)
                 yield batch
         if batch := batches.rest():
-            self._intake.check_space()
+            self._intake.check_space(batch)
             yield batch
 
     def _quiet(self) -> Iterator[Candidate]:

@@ -29,7 +29,7 @@ class Waiting:
     candidate: Candidate
     since: float
     age: float
-    reason: Reason
+    reason: str
     attempts: int
 
 
@@ -39,9 +39,9 @@ class _Entry:
     since: float
     changed: float  # when this version was first seen
     ready_at: float
-    reason: Reason = Reason.SETTLING
+    reason: str = Reason.SETTLING
     attempts: int = 0
-    scheduled: bool = False  # it has an item in the heap
+    scheduled: float | None = None  # the time of its one valid item in the heap
 
 
 class Settler:
@@ -79,7 +79,8 @@ class Settler:
         self._backoff_max = max(backoff_max, quiet)
         self._waiting: dict[tuple[str, str], _Entry] = {}
         self._handed_over: dict[tuple[str, str], _Entry] = {}
-        # At most one item an entry: an item that comes up too early is put back at the later time.
+        # One valid item an entry: one that comes up too early is put back at the later time, and one that
+        # would come up too late is left behind for a new one.
         self._heap: list[tuple[float, int, _Entry]] = []
         self._serial = count()
 
@@ -109,7 +110,7 @@ class Settler:
         self._handed_over[key] = entry
         return True
 
-    def defer(self, candidate: Candidate, now: float, reason: Reason) -> None:
+    def defer(self, candidate: Candidate, now: float, reason: str) -> None:
         """Put back a file that was tried: it is still changing or incomplete. Its age is kept."""
         key = (candidate.folder, candidate.name)
         entry = self._handed_over.get(key) or self._waiting.get(key)
@@ -139,7 +140,7 @@ class Settler:
         found = []
         while (first := self._first()) is not None and first.ready_at <= now:
             heapq.heappop(self._heap)
-            first.scheduled = False
+            first.scheduled = None
             found.append(first.candidate)
         return found
 
@@ -174,18 +175,21 @@ class Settler:
     def _wait(self, key: tuple[str, str], entry: _Entry) -> None:
         self._handed_over.pop(key, None)
         self._waiting[key] = entry
-        if not entry.scheduled:
-            entry.scheduled = True
+        if entry.scheduled is None or entry.ready_at < entry.scheduled:
+            entry.scheduled = entry.ready_at
             heapq.heappush(self._heap, (entry.ready_at, next(self._serial), entry))
 
     def _first(self) -> _Entry | None:
         """The entry that is due first; the heap's top is then exact."""
         while self._heap:
             at, _, entry = self._heap[0]
-            if self._waiting.get((entry.candidate.folder, entry.candidate.name)) is not entry:
+            if at != entry.scheduled:
                 heapq.heappop(self._heap)
-                entry.scheduled = False
+            elif self._waiting.get((entry.candidate.folder, entry.candidate.name)) is not entry:
+                heapq.heappop(self._heap)
+                entry.scheduled = None
             elif at < entry.ready_at:
+                entry.scheduled = entry.ready_at
                 heapq.heapreplace(self._heap, (entry.ready_at, next(self._serial), entry))
             else:
                 return entry

@@ -79,6 +79,8 @@ class Walker:
         False for a folder named by hand: its candidates carry no root and are never retired.
     clock
         Monotonic seconds.
+    stop
+        Asked before each folder; a walk that is stopped just ends, and the next one starts anew.
     """
 
     def __init__(
@@ -89,14 +91,15 @@ class Walker:
         exclude: Sequence[str] = (),
         retirable: bool = True,
         clock: Callable[[], float] = time.monotonic,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self.root = os.path.abspath(root)
         self._label = self.root if retirable else ""
         self._ignored = re.compile("|".join(map(fnmatch.translate, ignore)) or r"(?!)")
         self._exclude = tuple(exclude)
-        self._clock = clock
+        self._clock, self._stop = clock, stop
         self._folders: dict[str, _Folder] = {}
-        self._unreadable: dict[str, int] = {}  # folder -> the last walk that met it so
+        self._unreadable: dict[str, tuple[int, str]] = {}  # path -> the last walk that met it so, and why
         self._serials = count()
         self._walks = count(1)
 
@@ -115,6 +118,8 @@ class Walker:
         excluded = {(s.st_dev, s.st_ino) for s in map(_stat, self._exclude) if s is not None}
         pending = [self.root]
         while pending:
+            if self._stop():
+                return
             path = pending.pop()
             try:
                 seen = os.stat(path) if path == self.root else os.lstat(path)
@@ -130,7 +135,7 @@ class Walker:
             folder = self._folders.get(path)
             if deep or folder is None or not _unchanged(folder, seen):
                 try:
-                    yield from self._list(path)
+                    yield from self._list(path, walk)
                 except OSError as error:
                     yield from self._failed(path, error, walk)
                     continue
@@ -138,12 +143,20 @@ class Walker:
             folder.walk = walk
             pending.extend(f"{path}/{name}" for name in reversed(folder.subfolders))
         self._folders = {path: folder for path, folder in self._folders.items() if folder.walk == walk}
-        self._unreadable = {path: last for path, last in self._unreadable.items() if last == walk}
+        self._unreadable = {path: last for path, last in self._unreadable.items() if last[0] == walk}
+
+    @property
+    def unreadable(self) -> dict[str, str]:
+        """Folders and entries that the last walk could not read: path -> what was wrong."""
+        return {path: detail for path, (_, detail) in self._unreadable.items()}
 
     def known(self, listing: Listing) -> None:
-        """Every candidate of this listing has a final outcome and need not be listed again."""
+        """Every candidate of this listing has a final outcome and need not be listed again.
+
+        One with entries that cannot be read is listed again all the same: they may become readable.
+        """
         folder = self._folders.get(listing.folder)
-        if folder is not None:
+        if folder is not None and not _has_unreadable(listing):
             folder.unknown.discard(listing.serial)
 
     def suspect(self, folder: str) -> None:
@@ -152,7 +165,7 @@ class Walker:
         if entry is not None:
             entry.complete = False
 
-    def _list(self, path: str) -> Iterator[Listing]:
+    def _list(self, path: str, walk: int) -> Iterator[Listing]:
         """The folder in parts. Its version is taken before the first entry is read."""
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | (0 if path == self.root else os.O_NOFOLLOW))
         try:
@@ -163,11 +176,11 @@ class Walker:
             with os.scandir(fd) as entries:
                 for entry in entries:
                     if len(part.candidates) + len(part.ignored) == CHUNK:
-                        yield self._open(folder, part)
+                        yield self._open(folder, part, walk)
                         part = Listing(path, [], [], last=False, serial=next(self._serials))
                     self._sort_in(path, entry, part, subfolders)
         except OSError:
-            yield self._open(folder, part)  # what was read before the folder failed is not lost with it
+            yield self._open(folder, part, walk)  # what was read before the folder failed is not lost with it
             raise
         finally:
             os.close(fd)
@@ -175,7 +188,7 @@ class Walker:
         folder.complete = settled
         part.last = True
         if part.candidates or part.ignored:
-            yield self._open(folder, part)
+            yield self._open(folder, part, walk)
 
     def _begin(self, path: str, seen: os.stat_result) -> _Folder:
         version = _version(seen)
@@ -185,10 +198,12 @@ class Walker:
         self._folders[path] = folder
         return folder
 
-    @staticmethod
-    def _open(folder: _Folder, part: Listing) -> Listing:
-        if part.candidates:
+    def _open(self, folder: _Folder, part: Listing, walk: int) -> Listing:
+        if part.candidates or _has_unreadable(part):
             folder.unknown.add(part.serial)
+        for one in part.ignored:
+            if one.kind is Kind.REJECTED:
+                self._unreadable[one.candidate.path] = (walk, one.detail)
         return part
 
     def _sort_in(self, path: str, entry: os.DirEntry[str], part: Listing, subfolders: list[str]) -> None:
@@ -220,9 +235,9 @@ class Walker:
         if error.errno in _GONE:
             return
         met = path in self._unreadable
-        self._unreadable[path] = walk
+        refused = _unreadable(*os.path.split(path), self._label, error.errno)
+        self._unreadable[path] = (walk, refused.detail)
         if not met:
-            refused = _unreadable(*os.path.split(path), self._label, error.errno)
             yield Listing(path, [], [refused], last=True)
 
 
@@ -293,6 +308,10 @@ def _candidate(folder: str, name: str, seen: os.stat_result, root: str) -> Candi
 def _unreadable(folder: str, name: str, root: str, number: int | None) -> Refused:
     candidate = Candidate(folder, name, 0, 0, 0, 0, 0, root)
     return Refused(candidate, Kind.REJECTED, Reason.UNREADABLE, f"cannot be read: {_errno(number)}")
+
+
+def _has_unreadable(listing: Listing) -> bool:
+    return any(one.kind is Kind.REJECTED for one in listing.ignored)
 
 
 def _errno(number: int | None) -> str:

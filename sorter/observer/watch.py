@@ -53,6 +53,8 @@ _SCAN_ONLY = frozenset(
     ("nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "9p", "virtiofs", "ceph", "glusterfs", "lustre",
      "gpfs", "beegfs", "gfs2", "ocfs2", "orangefs", "afs", "coda", "overlay", "vboxsf", "vmhgfs", "prl_fs")
 )  # fmt: skip
+# The time stamps of these are our own kernel's, though the events are not.
+_OUR_CLOCK = frozenset(("overlay",))
 
 
 class TroubleKind(StrEnum):
@@ -197,9 +199,7 @@ class _Root:
             return "scan"
         if self._want != "auto":
             return self._want
-        mountinfo = Path("/proc/self/mountinfo").read_bytes()
-        kind = file_system(os.path.realpath(self._path), os.fsdecode(mountinfo))
-        return "scan" if kind in _SCAN_ONLY or kind.startswith("fuse") else "events"
+        return "scan" if _written_elsewhere(_kind_of(self._path)) else "events"
 
     def _observe(self) -> list[Trouble]:
         """Start an observer; where that fails walk only, and try again at each check."""
@@ -261,6 +261,24 @@ class _Waker(FileSystemEventHandler):
             folder = os.path.dirname(appeared)
             self._bell.named.append(self._root + folder.removeprefix(self._real_root))
             self._bell.wake.set()
+
+
+def keeps_our_time(path: str) -> bool:
+    """Whether this machine's clock sets the time stamps of the files below a folder.
+
+    On network and FUSE file systems a server's clock may; it can differ by minutes, either way.
+    """
+    kind = _kind_of(path)
+    return kind in _OUR_CLOCK or not _written_elsewhere(kind)
+
+
+def _kind_of(path: str) -> str:
+    mountinfo = Path("/proc/self/mountinfo").read_bytes()
+    return file_system(os.path.realpath(path), os.fsdecode(mountinfo))
+
+
+def _written_elsewhere(kind: str) -> bool:
+    return kind in _SCAN_ONLY or kind.startswith("fuse")
 
 
 def file_system(path: str, mountinfo: str) -> str:

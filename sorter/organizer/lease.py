@@ -69,11 +69,17 @@ def lease_if_dead(folder: Path) -> Iterator[bool]:
         os.close(fd)
 
 
+def clear_folder(folder: Path) -> int:
+    """Remove all that is staged in a folder; returns how many files there were."""
+    staged = [entry for entry in folder.iterdir() if entry.name != ".lease"]
+    for entry in staged:
+        entry.unlink(missing_ok=True)
+    return len(staged)
+
+
 def remove_folder(folder: Path) -> int:
     """Remove a staging folder and all in it; returns how many staged files there were."""
-    count = 0
-    for entry in folder.iterdir():
-        entry.unlink(missing_ok=True)
-        count += entry.name != ".lease"
+    count = clear_folder(folder)
+    (folder / ".lease").unlink(missing_ok=True)
     folder.rmdir()
     return count

@@ -13,7 +13,9 @@ from structlog.testing import capture_logs
 from support import bundled, dicom, drop, tree
 
 from sorter import daemon as module
+from sorter import drops
 from sorter.daemon import Daemon
+from sorter.errors import ArchiveFullError, IndexBusyError
 from sorter.intake import Intake
 from sorter.model import Candidate, Kind, Reason, Refused
 from sorter.rescan import backfill
@@ -30,8 +32,8 @@ def make(tmp_path):
         def made(**flags):
             intake = stack.enter_context(Intake(config(tmp_path, **flags)))
             daemon = Daemon(intake, threading.Event(), threading.Event())
-            daemon._watch.start()
-            stack.callback(daemon._watch.stop)
+            daemon._drops.watch.start()
+            stack.callback(daemon._drops.watch.stop)
             return daemon
 
         yield made
@@ -39,7 +41,7 @@ def make(tmp_path):
 
 def tick(daemon, *, walk=True):
     """One round of the loop; with or without a walk."""
-    daemon._next_walk = 0.0 if walk else time.monotonic() + 60
+    daemon._drops._next_walk = 0.0 if walk else time.monotonic() + 60
     daemon._tick()
 
 
@@ -115,7 +117,7 @@ def test_an_archive_in_the_drop_folder_is_not_walked(make, tmp_path):
     daemon = make(watch="scan", archive=tmp_path / "in/archive")
     tick(daemon)
     tick(daemon)
-    assert (counts(daemon), daemon.last_walk["files"]) == ({"stored": 1}, 1)
+    assert (counts(daemon), daemon._drops.last_walk["files"]) == ({"stored": 1}, 1)
 
 
 def test_moved_sources_are_not_walked(make, tmp_path):
@@ -147,7 +149,7 @@ def test_a_drop_folder_that_vanishes_and_comes_back_is_served_on(make, tmp_path)
 
 
 def test_no_more_files_wait_at_once_than_are_allowed_and_all_come_in(make, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "MOST_WAITING", 2)
+    monkeypatch.setattr(drops, "MOST_WAITING", 2)
     daemon = make(watch="scan", settle_seconds=0.2)
     for number in range(1, 6):
         drop(tmp_path / "in", str(number), dicom(number))
@@ -190,7 +192,7 @@ def test_a_file_that_grows_whole_after_it_was_refused_is_stored(make, tmp_path):
 
 def test_a_truncated_file_that_has_lain_there_for_long_is_refused_at_once(make, tmp_path, monkeypatch):
     drop(tmp_path / "in", "a", dicom()[:-9])
-    monkeypatch.setattr(module, "quiet_by_clock", lambda *_: True)
+    monkeypatch.setattr(drops, "quiet_by_clock", lambda *_: True)
     daemon = make(watch="scan")
     tick(daemon)
     assert counts(daemon) == {"rejected": 1}
@@ -240,16 +242,16 @@ def test_the_first_walk_is_deep_and_the_next_is_not(make):
     deep = []
     for _ in range(2):
         tick(daemon)
-        deep.append(daemon.last_walk["deep"])
+        deep.append(daemon._drops.last_walk["deep"])
     assert deep == [True, False]
 
 
 def test_where_events_were_too_many_to_know_all_the_walk_is_deep(make, monkeypatch):
     daemon = make(watch="scan")
     tick(daemon)
-    monkeypatch.setattr(daemon._watch, "named", lambda: (frozenset(), False))
+    monkeypatch.setattr(daemon._drops.watch, "named", lambda: (frozenset(), False))
     tick(daemon)
-    assert daemon.last_walk["deep"] is True
+    assert daemon._drops.last_walk["deep"] is True
 
 
 def test_a_file_that_is_rewritten_in_place_is_found_by_a_deep_walk(make, tmp_path):
@@ -257,7 +259,7 @@ def test_a_file_that_is_rewritten_in_place_is_found_by_a_deep_walk(make, tmp_pat
     daemon = make(watch="scan")
     tick(daemon)
     path.write_bytes(dicom(2))
-    daemon._next_deep = 0.0
+    daemon._drops._next_deep = 0.0
     tick(daemon)
     assert counts(daemon) == {"stored": 2}
 
@@ -265,7 +267,7 @@ def test_a_file_that_is_rewritten_in_place_is_found_by_a_deep_walk(make, tmp_pat
 def test_a_walk_is_due_again_after_walk_seconds(make):
     daemon = make(watch="scan", walk_seconds=7)
     tick(daemon)
-    assert 6 < daemon._next_walk - time.monotonic() <= 7
+    assert 6 < daemon._drops._next_walk - time.monotonic() <= 7
 
 
 def test_between_walks_nothing_is_walked(make, tmp_path):
@@ -279,39 +281,193 @@ def test_between_walks_nothing_is_walked(make, tmp_path):
 # -- space ----------------------------------------------------------------------------------------------
 
 
+def room(daemon, monkeypatch, *free_mib):
+    """The free space that the daemon finds, one after the other; the last stays."""
+    left = list(free_mib)
+    monkeypatch.setattr(
+        daemon._intake.archive, "free_bytes", lambda: (left.pop(0) if len(left) > 1 else left[0]) << 20
+    )
+
+
 def test_below_the_floor_it_pauses_says_so_once_and_goes_on_when_there_is_room(make, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "SPACE_PAUSE", 0.01)
+    monkeypatch.setattr(module, "PAUSE", 0.01)
     drop(tmp_path / "in", "a", dicom())
     daemon = make(watch="scan", min_free_mb=100)
-    states, free = [], iter([1, 1, 1, 1])
-
-    def free_bytes():
-        states.append(daemon.state)
-        return next(free, 200) << 20
-
-    monkeypatch.setattr(daemon._intake.archive, "free_bytes", free_bytes)
+    room(daemon, monkeypatch, 1)
     with capture_logs() as lines:
+        for _ in range(3):
+            tick(daemon)
+        report = daemon.report()
+        assert (counts(daemon), report["state"], report["paused"]) == ({}, "paused", "no_space")
+        room(daemon, monkeypatch, 200)
         tick(daemon)
-    assert counts(daemon) == {"stored": 1}
-    assert "paused" in states
+    assert (counts(daemon), daemon.report()["paused"]) == ({"stored": 1}, "")
     assert [line["event"] for line in lines if line["log_level"] == "error"] == ["paused_no_space"]
 
 
 def test_a_paused_daemon_is_healthy_and_can_be_stopped(make, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "SPACE_PAUSE", 0.01)
     drop(tmp_path / "in", "a", dicom())
     daemon = make(watch="scan", min_free_mb=100)
-    seen = []
-
-    def free_bytes():
-        seen.append(daemon.healthy)
-        if len(seen) == 3:
-            daemon._stop.set()
-        return 0
-
-    monkeypatch.setattr(daemon._intake.archive, "free_bytes", free_bytes)
+    room(daemon, monkeypatch, 0)
+    daemon._stop.set()
+    began = time.monotonic()
     tick(daemon)
-    assert (seen[:3], tree(tmp_path / "archive")) == ([True] * 3, {})
+    assert (daemon.healthy, tree(tmp_path / "archive"), time.monotonic() - began < 3) == (True, {}, True)
+
+
+def test_a_file_larger_than_the_room_waits_openly_and_smaller_ones_after_it_come_in(
+    make, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(module, "PAUSE", 0.01)
+    drop(tmp_path / "in", "large", dicom(1, size=1024))  # 2 MiB
+    for number in (2, 3):
+        drop(tmp_path / "in", f"small{number}", dicom(number))
+    daemon = make(watch="scan", min_free_mb=100)
+    room(daemon, monkeypatch, 101)
+    tick(daemon)
+    assert (counts(daemon), waiting(daemon)) == ({"stored": 2}, {"no_space": 1})
+    room(daemon, monkeypatch, 200)
+    tick_until(daemon, lambda: counts(daemon) == {"stored": 3})
+
+
+def test_many_files_that_do_not_fit_pause_it_and_are_not_all_remembered(make, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "PAUSE", 0.01)
+    monkeypatch.setattr(module, "MOST_SET_ASIDE", 2)
+    for number in range(1, 5):
+        drop(tmp_path / "in", str(number), dicom(number, size=1024))
+    daemon = make(watch="scan", min_free_mb=100)
+    room(daemon, monkeypatch, 101)
+    tick(daemon)
+    assert (counts(daemon), waiting(daemon), daemon.report()["paused"]) == ({}, {}, "no_space")
+
+
+def test_no_room_for_names_is_no_room(make, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "PAUSE", 0.01)
+    drop(tmp_path / "in", "a", dicom())
+    daemon = make(watch="scan")
+    full = os.statvfs_result((4096, 4096, 1 << 30, 1 << 30, 1 << 30, 1000, 1, 1, 0, 255))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "statvfs", lambda _path: full)
+        tick(daemon)
+        assert (counts(daemon), daemon.report()["paused"]) == ({}, "no_space")
+    tick(daemon)
+    assert counts(daemon) == {"stored": 1}
+
+
+def full_over(monkeypatch, names, error=ArchiveFullError):
+    """Staging raises as long as a file with one of these names is in the batch."""
+    real = Inline.stage
+
+    def stage(workers, batches, recipe):
+        for batch in batches:
+            found = list(real(workers, [batch], recipe))
+            if any(one.name in names for one in batch):
+                raise error("cannot stage a file: No space left on device")
+            yield from found
+
+    monkeypatch.setattr(Inline, "stage", stage)
+
+
+def test_a_disk_that_fills_up_in_a_batch_pauses_and_nothing_stays_in_staging(make, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "PAUSE", 0.01)
+    drop(tmp_path / "in", "a", dicom())
+    daemon, names = make(watch="scan"), {"a"}
+    full_over(monkeypatch, names)
+    with capture_logs() as lines:
+        tick(daemon)
+    assert (counts(daemon), daemon.report()["paused"]) == ({}, "no_space")
+    assert os.listdir(daemon._intake.archive.staging.folder) == [".lease"]
+    assert [line["event"] for line in lines if line["log_level"] == "error"] == ["paused_no_space"]
+    names.clear()
+    tick(daemon)
+    assert (counts(daemon), daemon.report()["paused"]) == ({"stored": 1}, "")
+
+
+def test_a_file_that_fills_the_disk_whenever_it_is_staged_does_not_keep_the_others_out(
+    make, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(module, "PAUSE", 0.01)
+    for number in range(1, 4):
+        drop(tmp_path / "in", str(number), dicom(number))
+    daemon = make(watch="scan")
+    full_over(monkeypatch, {"2"})
+    for _ in range(3):
+        tick(daemon)
+    assert (counts(daemon), waiting(daemon)) == ({"stored": 2}, {"no_space": 1})
+
+
+# -- a busy index ---------------------------------------------------------------------------------------
+
+
+def test_while_somebody_holds_the_index_it_pauses_says_so_once_and_then_goes_on(make, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "PAUSE", 0.01)
+    drop(tmp_path / "in", "a", dicom())
+    daemon = make(watch="scan")
+
+    def busy(*_args, **_more):
+        raise IndexBusyError("the index cannot be used (SQLITE_BUSY)")
+
+    with capture_logs() as lines, monkeypatch.context() as patched:
+        patched.setattr(daemon._intake.index, "record", busy)
+        for _ in range(3):
+            tick(daemon)
+        assert (counts(daemon), daemon.report()["paused"], daemon.healthy) == ({}, "index_busy", True)
+    tick(daemon)
+    assert (counts(daemon), daemon.report()["paused"]) == ({"stored": 1}, "")
+    assert [line["event"] for line in lines if line["log_level"] == "error"] == ["paused_index_busy"]
+
+
+def test_an_index_that_is_held_for_minutes_ends_it(make, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "PAUSE", 0.01)
+    monkeypatch.setattr(module, "BUSY_PATIENCE", 0.0)
+    drop(tmp_path / "in", "a", dicom())
+    daemon = make(watch="scan")
+    full_over(monkeypatch, {"a"}, IndexBusyError)
+    with pytest.raises(IndexBusyError):
+        tick(daemon)
+
+
+# -- what cannot be read, and other machines' clocks --------------------------------------------------------
+
+
+def test_what_cannot_be_listed_is_counted_logged_once_and_taken_once_it_can(make, tmp_path, monkeypatch):
+    path = drop(tmp_path / "in", "closed/a", dicom())
+    daemon, real = make(watch="scan"), os.open
+
+    def closed(name, *rest, **more):
+        if name == str(path.parent):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(name, *rest, **more)
+
+    with monkeypatch.context() as forbidden, capture_logs() as lines:
+        forbidden.setattr(os, "open", closed)
+        for _ in range(3):
+            tick(daemon)
+    assert (daemon.report()["unreadable"], [one["event"] for one in lines].count("unreadable")) == (1, 1)
+    tick(daemon)
+    assert (daemon.report()["unreadable"], counts(daemon)) == (0, {"stored": 1})
+
+
+def test_what_is_passed_over_by_rule_is_counted(make, tmp_path):
+    drop(tmp_path / "in", ".hidden", b"")
+    (tmp_path / "in/link").symlink_to("nowhere")
+    daemon = make(watch="scan")
+    for _ in range(2):
+        tick(daemon)
+    assert daemon.report()["passed_over"] == {"pattern": 1, "symlink": 1}
+
+
+def test_where_another_machine_sets_the_time_stamps_only_our_own_waiting_counts(make, tmp_path, monkeypatch):
+    path = drop(tmp_path / "in", "a", dicom())
+    os.utime(path, (0, 0))
+    time.sleep(0.3)
+    monkeypatch.setattr(drops, "keeps_our_time", lambda _root: False)
+    daemon = make(watch="scan", settle_seconds=0.2)
+    tick(daemon)
+    assert (counts(daemon), waiting(daemon)) == ({}, {"settling": 1})
+    time.sleep(0.25)
+    tick(daemon)
+    assert counts(daemon) == {"stored": 1}
 
 
 # -- how it does ----------------------------------------------------------------------------------------
@@ -415,14 +571,14 @@ def wait_for(condition, seconds=15.0):
 
 def test_an_event_wakes_it_long_before_the_next_walk(tmp_path):
     with serving(tmp_path, watch="auto", walk_seconds=600) as daemon:
-        wait_for(lambda: daemon.last_walk)
+        wait_for(lambda: daemon._drops.last_walk)
         drop(tmp_path / "in", "new/a", dicom())
         wait_for(lambda: counts(daemon) == {"stored": 1})
 
 
 def test_without_events_the_walk_finds_all(tmp_path):
     with serving(tmp_path, watch="scan", walk_seconds=0.2) as daemon:
-        wait_for(lambda: daemon.last_walk)
+        wait_for(lambda: daemon._drops.last_walk)
         drop(tmp_path / "in", "new/a", dicom())
         wait_for(lambda: counts(daemon) == {"stored": 1})
 

@@ -130,7 +130,8 @@ def test_below_the_floor_there_is_no_space(inline, tmp_path, monkeypatch):
     with Intake(config(tmp_path, min_free_mb=100)) as intake:
         monkeypatch.setattr(intake.archive, "free_bytes", lambda: (100 << 20) - 1)
         with pytest.raises(
-            ArchiveFullError, match=r"^99 MiB free below the archive, less than min_free_mb = 100"
+            ArchiveFullError,
+            match=r"^99 MiB and \d+ file names free below the archive; this needs min_free_mb = 100",
         ):
             intake.check_space()
 
@@ -139,6 +140,16 @@ def test_at_the_floor_there_is_space(inline, tmp_path, monkeypatch):
     with Intake(config(tmp_path, min_free_mb=100)) as intake:
         monkeypatch.setattr(intake.archive, "free_bytes", lambda: 100 << 20)
         assert intake.check_space() is None
+
+
+def test_a_batch_needs_room_for_its_files_above_the_floor_and_the_error_says_how_much(
+    inline, tmp_path, monkeypatch
+):
+    with Intake(config(tmp_path, min_free_mb=100)) as intake:
+        monkeypatch.setattr(intake.archive, "free_bytes", lambda: 150 << 20)
+        assert intake.check_space([candidate(size=50 << 20)]) is None
+        with pytest.raises(ArchiveFullError, match=r"min_free_mb = 100 MiB and 60 MiB for 2 files"):
+            intake.check_space([candidate(size=30 << 20)] * 2)
 
 
 # -- retiring -------------------------------------------------------------------------------------------

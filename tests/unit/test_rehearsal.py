@@ -10,6 +10,7 @@ from support import bundled, dicom, drop
 
 from sorter.errors import IndexUnusableError
 from sorter.intake import Intake
+from sorter.model import Kind
 from sorter.observer.walk import look
 from sorter.rescan import backfill
 
@@ -107,3 +108,10 @@ def test_a_dry_run_leaves_nothing_in_the_temporary_folder(tmp_path, monkeypatch)
     drop(tmp_path / "in", "a", dicom())
     backfill(config(tmp_path), dry_run=True)
     assert os.listdir(tmp_path / "tmp") == []
+
+
+def test_the_free_space_does_not_matter(tmp_path):
+    """Nothing is stored, and the temporary folder's disk says nothing about the archive's."""
+    drop(tmp_path / "in", "a", dicom())
+    tally = backfill(config(tmp_path, min_free_mb=1 << 40), dry_run=True)
+    assert tally.kinds[Kind.STORED] == 1

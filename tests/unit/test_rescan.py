@@ -89,8 +89,8 @@ def test_files_are_taken_in_batches_with_space_checked_before_each(tmp_path, mon
     for number in range(5):
         drop(tmp_path / "in", str(number), dicom(number + 1))
     checks = []
-    monkeypatch.setattr(Intake, "check_space", lambda _intake: checks.append(True))
-    assert (counts(backfill(config(tmp_path))), len(checks)) == ({"stored": 5}, 3)
+    monkeypatch.setattr(Intake, "check_space", lambda _intake, batch: checks.append(len(batch)))
+    assert (counts(backfill(config(tmp_path))), checks) == ({"stored": 5}, [2, 2, 1])
 
 
 def test_without_space_nothing_is_read_and_the_run_ends(tmp_path, monkeypatch):

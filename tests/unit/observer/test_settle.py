@@ -194,3 +194,19 @@ def test_a_hundred_thousand_waiting_files_that_keep_changing_need_one_heap_item_
 )
 def test_the_wall_clock_vouches_only_for_a_ctime_that_is_old_enough(wall_ns, quiet, expected):
     assert quiet_by_clock(A, wall_ns, quiet) is expected
+
+
+def test_a_change_ends_a_long_backoff_also_where_another_file_is_due_before():
+    """The earlier time must come up by itself: nothing else makes the heap look at this entry."""
+    s = Settler(quiet=2, incomplete=60)
+    s.observe(A, 0)
+    s.due(2)
+    assert s.observe(A, 2)
+    for _ in range(5):  # up to 32 seconds
+        s.defer(A, 2, Reason.INCOMPLETE)
+    assert s.next_due() == 34
+    s.observe(B, 31)
+    s.observe(grown(A, 200), 20)
+    assert s.next_due() == 22
+    assert s.due(22) == [grown(A, 200)]
+    assert s.due(40) == [B]

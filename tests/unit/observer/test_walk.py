@@ -469,3 +469,35 @@ def test_a_listing_says_what_it_holds(root):
     file = write(root / "1")
     [listing] = Walker(str(root)).walk(deep=True)
     assert listing == Listing(str(root), [look(str(file), str(root))], [], last=True, serial=listing.serial)
+
+
+def test_a_folder_with_an_entry_that_cannot_be_looked_at_is_listed_again_at_every_walk(
+    root, clock, monkeypatch
+):
+    """Else what becomes readable later would be found only by a deep walk: nothing changes its folder."""
+    write(root / "a" / "1")
+    real = walk_module._admit
+
+    def refuse(candidate, seen, part):
+        if candidate.name == "1":
+            part.ignored.append(walk_module._unreadable(candidate.folder, "1", "", errno.EIO))
+        else:
+            real(candidate, seen, part)
+
+    walker = Walker(str(root), clock=clock)
+    with monkeypatch.context() as failing:
+        failing.setattr(walk_module, "_admit", refuse)
+        for _ in range(3):
+            walk_and_know(walker)
+            clock.now += 2
+        assert walker.unreadable == {str(root / "a" / "1"): "cannot be read: EIO"}
+    assert paths(walker.walk(deep=False)) == [str(root / "a" / "1")]
+    assert walker.unreadable == {}
+
+
+def test_a_walk_ends_between_two_folders_when_told_to(root):
+    for n in range(5):
+        write(root / str(n) / "file")
+    asked = []
+    walker = Walker(str(root), stop=lambda: bool(asked.append(1)) or len(asked) > 3)
+    assert len(paths(walker.walk(deep=True))) == 2

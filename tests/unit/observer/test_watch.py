@@ -423,3 +423,19 @@ def test_the_innermost_and_latest_mount_holds_a_path(path, expected):
 def test_auto_trusts_events_on_local_file_systems_only(root, started, monkeypatch, kind, expected):
     monkeypatch.setattr(watch_module, "file_system", lambda _path, _mountinfo: kind)
     assert started(root, mode="auto").modes == [expected]
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("ext4", True),
+        ("xfs", True),
+        ("overlay", True),
+        ("nfs4", False),
+        ("cifs", False),
+        ("fuse.sshfs", False),
+    ],
+)
+def test_time_stamps_are_ours_where_no_other_machine_sets_them(monkeypatch, kind, expected):
+    monkeypatch.setattr(watch_module, "_kind_of", lambda _path: kind)
+    assert watch_module.keeps_our_time("/in") is expected

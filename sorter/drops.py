@@ -1,0 +1,194 @@
+"""The drop folders of one daemon: which of their files are ready, which wait, which cannot be read."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from sorter import log
+from sorter.intake import SAFE, Intake
+from sorter.model import Candidate, Kind
+from sorter.observer.settle import Settler, quiet_by_clock
+from sorter.observer.walk import Listing, RootUnavailable, Walker, look
+from sorter.observer.watch import Watch, keeps_our_time
+
+# A walk on every wake, but not so often that walking itself keeps a core busy.
+WAKE_PAUSE = 0.1
+WALK_SHARE = 0.2
+# The deep walk looks at every file again. It may take this share of a core, however many files there are.
+DEEP_SHARE = 0.002
+TROUBLES_KEPT = 10
+# More files than this are not remembered as waiting at once; the rest is met again by the next walk.
+MOST_WAITING = 100_000
+
+
+class DropFolders:
+    """Watches, walks and settles; only the working thread may call it, but for :attr:`modes`.
+
+    Parameters
+    ----------
+    intake
+        What is known already, and the retiring of what is safe.
+    wake
+        Set by events; cleared before each walk.
+    stop
+        Ends a walk between two folders.
+    alive
+        Called now and then: a sign of life in a long walk.
+    """
+
+    def __init__(
+        self, intake: Intake, wake: threading.Event, stop: threading.Event, alive: Callable[[], None]
+    ) -> None:
+        config = intake.config
+        self._config, self._intake, self._wake, self._stop, self._alive = config, intake, wake, stop, alive
+        roots = [str(root) for root in config.incoming]
+        exclude = [str(config.archive)]
+        if config.retire_to:
+            exclude.append(str(config.retire_to))
+        self._walkers = [Walker(r, ignore=config.ignore, exclude=exclude, stop=stop.is_set) for r in roots]
+        self._by_clock: dict[str, bool] = {}  # root -> whether a time stamp there can be compared with now
+        self.watch = Watch(roots, wake, mode=config.watch, exclude=exclude)
+        self.settler = Settler(config.settle_seconds, config.incomplete_seconds)
+        self._next_walk = self._next_deep = self._walked_at = 0.0
+        self._unreadable: set[str] = set()
+        self._passed_over: Counter[str] = Counter()
+        self._troubles: list[str] = []
+        self.last_walk: dict[str, float | int | bool] = {}
+
+    def start(self) -> None:
+        """Start watching, and ask for the first walk."""
+        self.watch.start()
+        log.get().info("watching", roots=len(self._walkers), modes=list(self.watch.modes))
+        self._wake.set()
+
+    def supervise(self) -> None:
+        """Repair what watches; note what was found."""
+        found = [f"{one.kind} {one.detail}".strip() for one in self.watch.check()]
+        if found:
+            log.get().warning("watch_trouble", troubles=found, modes=list(self.watch.modes))
+            at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            self._troubles = [*self._troubles, *(f"{at} {one}" for one in found)][-TROUBLES_KEPT:]
+
+    # -- when ------------------------------------------------------------------------------------------
+
+    def next_due(self) -> float:
+        """When there is something to look at, by the monotonic clock, if no event comes before."""
+        due = self.settler.next_due()
+        return self._next_walk if due is None else min(self._next_walk, due)
+
+    def walk_again_at(self) -> float:
+        """When an event may cause the next walk: walking has a bounded share of the time."""
+        pause = max(WAKE_PAUSE, float(self.last_walk.get("seconds", 0.0)) * (1 - WALK_SHARE) / WALK_SHARE)
+        return self._walked_at + min(pause, self._config.walk_seconds)
+
+    def walk_soon(self) -> None:
+        """Look at everything again: what was handed out was not brought in."""
+        self._next_walk = 0.0
+
+    # -- which -----------------------------------------------------------------------------------------
+
+    def ready(self) -> Iterator[Candidate]:
+        """Candidates that are quiet: from a walk, when one is due, and of those that waited."""
+        now = time.monotonic()
+        if now >= self._next_walk or (self._wake.is_set() and now >= self.walk_again_at()):
+            yield from self._walk(deep=now >= self._next_deep)
+        now = time.monotonic()
+        for due in self.settler.due(now):
+            again = look(due.path, due.root)
+            if not isinstance(again, Candidate):
+                self.settler.forget(due.folder, due.name)
+            elif self.settler.observe(again, now):
+                yield again
+
+    def _walk(self, *, deep: bool) -> Iterator[Candidate]:
+        self._wake.clear()  # before the walk: what arrives meanwhile wakes the next one
+        deep = self._suspect() or deep
+        began, spent, count = time.monotonic(), time.process_time(), 0
+        passed_over: Counter[str] = Counter()
+        for walker in self._walkers:
+            self._by_clock[walker.root] = keeps_our_time(walker.root)
+            try:
+                for listing in walker.walk(deep=deep):
+                    self._alive()
+                    count += len(listing.candidates)
+                    passed_over.update(str(o.reason) for o in listing.ignored if o.kind is Kind.IGNORED)
+                    ready = list(self._look_at(listing, walker))
+                    paused, idle = time.monotonic(), time.process_time()
+                    yield from ready
+                    began += time.monotonic() - paused  # ingesting meanwhile is no part of the walk
+                    spent += time.process_time() - idle
+            except RootUnavailable:
+                continue  # the watch reports it; a vanished mount is not an empty drop folder
+        if self._stop.is_set():
+            return  # it may have ended early, and says nothing
+        self._note_unreadable()
+        self._walked_at = now = time.monotonic()
+        spent = time.process_time() - spent
+        self.last_walk = {"at": time.time(), "seconds": now - began, "files": count, "deep": deep}
+        self._next_walk = now + self._config.walk_seconds
+        if deep:
+            self._passed_over = passed_over  # a shallow walk does not meet them all
+            self._next_deep = now + max(self._config.walk_seconds, spent / DEEP_SHARE)
+
+    def _suspect(self) -> bool:
+        """Hand the folders that events named to the walkers; True where there were too many to know all."""
+        named, complete = self.watch.named()
+        for folder in named:
+            for walker in self._walkers:
+                walker.suspect(folder)
+        return not complete
+
+    def _look_at(self, listing: Listing, walker: Walker) -> Iterator[Candidate]:
+        known = self._intake.index.seen(listing.candidates)
+        fresh = [one for one in listing.candidates if one not in known]
+        if not fresh:
+            walker.known(listing)
+        if self._config.retire != "keep":
+            for candidate in known:
+                if known[candidate].kind in SAFE:
+                    self._intake.retire(candidate, known[candidate].path)
+        now = time.monotonic()
+        for candidate in fresh:
+            if (
+                self.quiet_for(candidate, self._config.settle_seconds) and not self.settler.holds(candidate)
+            ) or (len(self.settler) < MOST_WAITING and self.settler.observe(candidate, now)):
+                yield candidate
+
+    def quiet_for(self, candidate: Candidate, seconds: float) -> bool:
+        """Whether the time stamps alone say so; never where they come from another machine's clock."""
+        by_clock = self._by_clock.get(candidate.root, False)
+        return by_clock and quiet_by_clock(candidate, time.time_ns(), seconds)
+
+    def gave_enough_time(self, candidate: Candidate) -> bool:
+        """Whether an incomplete file has been left unchanged for so long that it may be refused."""
+        return self.quiet_for(candidate, self._config.incomplete_seconds) or self.settler.gave_enough_time(
+            candidate, time.monotonic()
+        )
+
+    def _note_unreadable(self) -> None:
+        """Each is logged when it is first met, and looked at again at every walk."""
+        unreadable = {path: detail for walker in self._walkers for path, detail in walker.unreadable.items()}
+        for path, detail in unreadable.items():
+            if path not in self._unreadable:
+                log.get().warning("unreadable", source=log.source_id(path), detail=detail)
+        self._unreadable = set(unreadable)
+
+    # -- for people ------------------------------------------------------------------------------------
+
+    @property
+    def modes(self) -> list[str]:
+        """How each drop folder is watched."""
+        return list(self.watch.modes)
+
+    def report(self) -> dict[str, object]:
+        """Keys for ``status.json``."""
+        return {
+            "last_walk": self.last_walk,
+            "watch": self.modes,
+            "troubles": self._troubles,
+            "unreadable": len(self._unreadable),
+            "passed_over": dict(self._passed_over),
+        }
