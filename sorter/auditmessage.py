@@ -22,7 +22,8 @@ from xml.etree.ElementTree import Element, SubElement
 from sorter.model import Kind, Outcome
 
 SUCCESS, _MINOR, SERIOUS, _MAJOR = "0", "4", "8", "12"  # Event Outcome Indicator, PS3.15 A.5.2
-_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# What XML 1.0 cannot hold, and what may end a line.
+_UNFIT = re.compile("[^ -~\u00a0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 Code = tuple[str, str, str]  # value, coding scheme, meaning
 _Group = tuple[str, str, str, Kind]  # study, patient, drop folder, outcome
@@ -191,5 +192,5 @@ def uri(host: str, path: str | Path) -> str:
 
 
 def _text(value: str) -> str:
-    """What XML 1.0 can hold of it."""
-    return _NOT_XML.sub("\ufffd", value)
+    """The value, fit for one line of XML."""
+    return _UNFIT.sub("\ufffd", value)

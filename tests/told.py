@@ -11,3 +11,6 @@ class Told:
         self.events.append((kind, data))
         self.numbers.append(number)
         self.logged.append(logged)
+
+    def trouble(self, kind, detail):
+        self.events.append((kind, detail))

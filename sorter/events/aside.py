@@ -43,7 +43,9 @@ class Aside:
         """End within :data:`STOP_SECONDS`: a step that takes longer ends by itself, nobody waits for it."""
         self.stopping.set()
         self._wake.set()
-        if self._thread.is_alive():
+        if self._thread.ident is None:
+            self._finish()
+        else:
             self._thread.join(STOP_SECONDS)
 
     def _run(self) -> None:

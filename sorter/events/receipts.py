@@ -68,6 +68,7 @@ class Receipts:
         with guarded(), self._engine.connect() as connection:
             self._origin = origin(connection)
             self._quiet = self._memory.load(self._origin, newest_source(connection))
+        self._memory.save(self._quiet, self._origin)  # from here on nothing is forgotten
         self._written = 0
         self._aside = Aside("receipts", self.look, self._engine.dispose)
 
@@ -145,15 +146,19 @@ class Receipts:
         if unit is None:  # its drop folder is not configured any more
             self._quiet.done(name, self._quiet.seen)
             return
+        left = self._left(unit)
+        waiting = any(isinstance(one, Candidate) for one in left)
+        if waiting and now < self._quiet.quiet_since(name) + PATIENCE:
+            self._quiet.put_off(name, now + max(1.0, min(self._config.complete_seconds, LOOK_AGAIN)))
+            return
         with guarded(), self._engine.connect() as connection, connection.begin():
-            left = self._left(connection, unit)
-            waiting = [one for one in left if isinstance(one, Candidate)]
-            if waiting and now < self._quiet.quiet_since(name) + PATIENCE:
-                self._quiet.put_off(name, now + max(1.0, min(self._config.complete_seconds, LOOK_AGAIN)))
-                return
             last = newest_source(connection)
             span = Span(unit.folder, unit.below, self._quiet.reported_up_to(name), last)
-            leaf, told = self._write(connection, unit, left, span)
+            try:
+                leaf, told = self._write(connection, unit, left, span)
+            except OSError as error:
+                self._events.trouble("receipt_not_written", os.strerror(error.errno or 0))
+                raise
         number = hashlib.sha256(f"{self._origin}\0{name}\0{last}".encode("utf-8", "surrogateescape"))
         logged = {"source": log.source_id(name), "count": told["seen"], "name": leaf}
         self._events.emit("receipt", told, number=number.hexdigest()[:32], logged=logged)
@@ -161,7 +166,7 @@ class Receipts:
         self._quiet.done(name, last)
         self._memory.save(self._quiet, self._origin)
 
-    def _left(self, connection: Connection, unit: Unit) -> list[Candidate | Refused]:
+    def _left(self, unit: Unit) -> list[Candidate | Refused]:
         """What lies in the folder and is not in the ledger: what waits, and what is ignored by rule."""
         exclude = [str(one) for one in (self._config.archive, self._config.retire_to) if one]
         found: list[Candidate | Refused] = []
@@ -171,7 +176,8 @@ class Receipts:
             for part in Walker(unit.folder, ignore=self._config.ignore, exclude=exclude).walk(deep=True):
                 if not unit.below and part.folder != unit.folder:
                     break  # the drop folder's own files come first
-                known = rows_of(connection, part.candidates)
+                with guarded(), self._engine.connect() as connection:
+                    known = rows_of(connection, part.candidates)
                 found += [
                     one for one in part.candidates if one not in known or known[one].reason in NOT_FINAL
                 ]

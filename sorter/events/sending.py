@@ -13,13 +13,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
-
-import urllib3
-from urllib3.exceptions import HTTPError
+from typing import TYPE_CHECKING
 
 from sorter import __version__
 from sorter.config import Hook
 from sorter.errors import ConfigError
+
+if TYPE_CHECKING:
+    import urllib3
 
 # Answers after which the same request may do better; 5xx too.
 _LATER = frozenset((408, 425, 429))
@@ -74,7 +75,7 @@ class Carrier:
     """
 
     def __init__(self) -> None:
-        self._http = urllib3.PoolManager(num_pools=8, retries=False, cert_reqs="CERT_REQUIRED")
+        self._http: urllib3.PoolManager | None = None
 
     def carry(self, hook: Hook, kind: str, number: str, body: bytes, stopping: threading.Event) -> Attempt:
         """One attempt.
@@ -93,6 +94,11 @@ class Carrier:
         return _run(hook, kind, number, body, stopping)
 
     def _post(self, hook: Hook, kind: str, number: str, body: bytes) -> Attempt:
+        import urllib3  # noqa: PLC0415 - only where there is a webhook
+        from urllib3.exceptions import HTTPError  # noqa: PLC0415
+
+        if self._http is None:
+            self._http = urllib3.PoolManager(num_pools=8, retries=False, cert_reqs="CERT_REQUIRED")
         timestamp = str(int(time.time()))
         headers = {
             "Content-Type": "application/json",
@@ -123,7 +129,8 @@ class Carrier:
 
     def close(self) -> None:
         """Close all connections."""
-        self._http.clear()
+        if self._http is not None:
+            self._http.clear()
 
 
 def _judged(status: int, headers: Mapping[str, str]) -> Attempt:

@@ -59,6 +59,7 @@ class Completeness:
         with guarded(), self._engine.connect() as connection:
             self._origin = origin(connection)
             self._quiet = self._memory.load(self._origin, newest_source(connection))
+        self._memory.save(self._quiet, self._origin)  # from here on nothing is forgotten
         self._told = 0
         self._aside = Aside("completeness", self.look, self._finish)
 

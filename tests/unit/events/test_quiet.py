@@ -1,6 +1,7 @@
 """Groups that go quiet, and the memory of what was reported of them."""
 
 import json
+import os
 import stat
 
 import pytest
@@ -94,3 +95,18 @@ def test_the_memory_is_readable_by_its_owner_only_and_leaves_no_draft(tmp_path):
     (path,) = tmp_path.iterdir()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert json.loads(path.read_text()) == {"origin": "origin", "mark": 1, "reported": {}}
+
+
+@pytest.mark.parametrize("call", ["fsync", "open"])
+def test_a_memory_that_cannot_be_written_stays_as_it_was(tmp_path, monkeypatch, call):
+    path = tmp_path / "state.json"
+    Memory(path).save(Quiet(1), "origin")
+
+    def full(*_args, **_more):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="space"):
+        patch.setattr(os, call, full)
+        Memory(path).save(Quiet(2), "origin")
+    assert json.loads(path.read_text())["mark"] == 1
+    assert list(tmp_path.iterdir()) == [path]

@@ -245,6 +245,26 @@ def test_a_folder_that_cannot_be_written_is_an_error_of_the_configuration(tmp_pa
         Receipts(intake, told)
 
 
+@pytest.mark.parametrize("call", ["fsync", "link", "open"])
+def test_a_receipt_that_cannot_be_written_is_trouble_and_is_written_later(
+    intake, receipts, told, monkeypatch, call
+):
+    drop(incoming(intake), "cd/a.dcm", dicom(1))
+    bring(intake)
+
+    def full(*_args, **_more):
+        raise OSError(28, "No space left on device")
+
+    receipts.look(0.0)
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="space"):
+        patch.setattr(os, call, full)
+        receipts.look(10.0)
+    assert [kind for kind, _ in told.events] == ["receipt_not_written"]
+    assert list(intake.config.receipts.iterdir()) == []
+    receipts.look(40.0)
+    assert [one["counts"] for one in written(intake)] == [{"stored": 1}]
+
+
 def test_the_thread_writes_soon(intake, receipts, told):
     receipts._config = intake.config.model_copy(update={"complete_seconds": 0.1})
     receipts.start()

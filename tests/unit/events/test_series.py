@@ -132,6 +132,15 @@ def test_what_was_open_when_the_daemon_stopped_is_told_after_the_next_start(inta
     assert [(data["instances"], data["new"]) for _, data in told.events] == [(1, 1), (2, 1), (1, 1)]
 
 
+def test_a_daemon_killed_before_it_told_of_anything_forgets_nothing(intake, told):
+    Completeness(intake, told)
+    bring(intake, slice_(1))
+    second = Completeness(intake, told)
+    second.look(0.0)
+    second.look(10.0)
+    assert len(told.events) == 1
+
+
 def test_a_crash_between_telling_and_remembering_repeats_the_same_id(intake, told):
     memory = Completeness(intake, told)
     bring(intake, slice_(1))
