@@ -22,6 +22,7 @@ COMMANDS = {
     "backup": "Copy the index to a file, consistent even while the daemon runs.",
     "demo": "Sort the real DICOM files that pydicom bundles, and show the result.",
     "find": "Search the index.",
+    "quarantine": "See what was refused and why; bring it in, hand it out, or give it up.",
     "reindex": "Build a new index from the archive tree.",
     "status": "Say how the daemon and the archive are; exit status fit for a health check.",
 }

@@ -173,7 +173,7 @@ class Index:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A connection in one transaction that writes, for other modules of this room, in the archive's turn."""
+        """A connection in one transaction, for other modules of this room; only within the archive's turn."""
         with (
             guarded(),
             self._engine.connect().execution_options(**{WRITE: True}) as connection,

@@ -33,6 +33,7 @@ _KEY_HEADERS = (
     "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "Modality", "StudyDate",
 )  # fmt: skip
 _CHUNK = 1 << 20
+QUARANTINE = f"{META}/quarantine"
 # Trouble of this process or of the disk, which says nothing about what lies under a name.
 _SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)
 
@@ -286,7 +287,7 @@ class Archive:
         existing: str = "",
     ) -> str:
         """Keep the bytes and a JSON that says why; the same bytes are kept once per reason."""
-        folder = f"{META}/quarantine/{reason}"
+        folder = f"{QUARANTINE}/{reason}"
         key = sha256[:24] or hashlib.sha256(repr(candidate.version).encode()).hexdigest()[:24]
         note = {
             "reason": reason,
@@ -320,6 +321,41 @@ class Archive:
                     continue
             return leaf
         raise AssertionError("unreachable: the numbers never end")
+
+    def annotate(self, path: str, note: Mapping[str, object]) -> None:
+        """Put another note in a quarantine note's place: whole and durable before it has the name.
+
+        Parameters
+        ----------
+        path
+            Of the note, relative to the root; within a turn.
+        """
+        folder, leaf = _quarantine_name(path)
+        staged = f"{leaf}-{secrets.token_hex(4)}"
+        self.staging.write(staged, [json.dumps(note, indent=2, ensure_ascii=False).encode()], sync=True)
+        with trouble("change a note in quarantine"), _clear_way():
+            target = self._tree.directory(folder)
+            os.rename(staged, leaf, src_dir_fd=self._staging_fd(), dst_dir_fd=target)
+            self._tree.touch(folder)
+            self._tree.sync()
+
+    def remove_quarantined(self, paths: Sequence[str]) -> None:
+        """Remove files of the quarantine, durably; those that are gone already are no error.
+
+        The caller has made sure that nothing is lost with them, and holds the turn.
+
+        Raises
+        ------
+        ValueError
+            A path lies elsewhere; nothing is removed.
+        """
+        names = [_quarantine_name(path) for path in paths]
+        with trouble("remove files of the quarantine"), _clear_way():
+            for folder, leaf in names:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(leaf, dir_fd=self._tree.directory(folder))
+                self._tree.touch(folder)
+            self._tree.sync()
 
     # -- the rest ---------------------------------------------------------------------------------------
 
@@ -363,6 +399,14 @@ def _clear_way() -> Iterator[None]:
         yield
     except Blocked:
         raise ArchiveError("something that is not a folder stands in .sorter; move it away") from None
+
+
+def _quarantine_name(path: str) -> tuple[str, str]:
+    """(folder, name) of a file in quarantine."""
+    folder, _, leaf = path.rpartition("/")
+    if folder.rpartition("/")[0] != QUARANTINE or not leaf or ".." in path.split("/"):
+        raise ValueError("this path does not lie in the quarantine")
+    return folder, leaf
 
 
 def _digest(fd: int) -> str:
