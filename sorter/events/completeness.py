@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import median
+from statistics import median_low
 from typing import Any
 
 # Lists in an event are cut here; the counts beside them are of all.
@@ -85,11 +85,12 @@ def instance_numbers(found: Sequence[int | None]) -> dict[str, Any]:
     }
 
 
-def expected(facts: Iterable[Facts]) -> dict[str, Any] | None:
-    """How many instances the headers speak of; ``None`` where they do not, or contradict each other.
+def expected(facts: Sequence[Facts]) -> dict[str, Any] | None:
+    """How many instances the headers speak of; ``None`` where they do not, or cannot mean it.
 
     Number of Series Related Instances (0020,1209) where a sender has put it into the files, else Images in
     Acquisition (0020,1002), which counts those of one acquisition: added up over the series' acquisitions.
+    Neither is believed where files contradict each other, or where there are more instances than that.
     """
     related: set[int] = set()
     acquisitions: dict[int | None, set[int | None]] = defaultdict(set)
@@ -97,7 +98,7 @@ def expected(facts: Iterable[Facts]) -> dict[str, Any] | None:
         if one.series_related_instances:
             related.add(one.series_related_instances)
         acquisitions[one.acquisition_number].add(one.images_in_acquisition)
-    if len(related) == 1:
+    if len(related) == 1 and len(facts) <= max(related):
         return {"count": related.pop(), "from": "NumberOfSeriesRelatedInstances"}
     total = 0
     for said in acquisitions.values():
@@ -105,7 +106,7 @@ def expected(facts: Iterable[Facts]) -> dict[str, Any] | None:
         if not number or number < 0:
             return None
         total += number
-    return {"count": total, "from": "ImagesInAcquisition"} if total else None
+    return {"count": total, "from": "ImagesInAcquisition"} if 0 < len(facts) <= total else None
 
 
 def slices(planes: Sequence[tuple[Vector, Vector]]) -> dict[str, Any] | None:
@@ -124,7 +125,7 @@ def slices(planes: Sequence[tuple[Vector, Vector]]) -> dict[str, Any] | None:
         return None
     along = sorted(places)
     steps = [high - low for low, high in pairwise(along)]
-    spacing = median(steps)
+    spacing = median_low(steps)
     gaps = [(low, high) for low, high in pairwise(along) if high - low > _GAP * spacing]
     regular = [step for step in steps if step <= _GAP * spacing]
     return {

@@ -67,6 +67,11 @@ def test_a_lost_slice_is_a_gap_that_says_where():
     assert (found["gaps"], found["missing"]) == (1, 1)
 
 
+def test_with_two_steps_only_the_shorter_one_is_the_spacing():
+    found = slices(stack([0, 10.5, 31.5]))
+    assert (found["spacing"], found["missing"]) == (10.5, 1)
+
+
 def test_several_slices_lost_in_one_place_are_counted():
     found = slices(stack([0, 1, 2, 3, 10, 11]))
     assert (found["gaps"], found["missing"]) == (1, 6)
@@ -146,9 +151,11 @@ def test_number_of_series_related_instances_wins():
         [Facts(images_in_acquisition=20), Facts(images_in_acquisition=21)],
         [Facts(images_in_acquisition=20), Facts()],
         [Facts(images_in_acquisition=0)],
+        [Facts(images_in_acquisition=2)] * 3,
+        [Facts(series_related_instances=2)] * 3,
     ],
 )
-def test_nothing_is_expected_where_headers_say_nothing_or_contradict_each_other(facts):
+def test_nothing_is_expected_where_headers_say_nothing_or_cannot_mean_it(facts):
     assert expected(facts) is None
 
 
