@@ -14,7 +14,7 @@ from sorter.config import Config
 from sorter.errors import ArchiveError, ConfigError, IndexUnusableError
 from sorter.index import sqlite_file
 from sorter.intake import Intake
-from sorter.organizer.lease import DaemonLease
+from sorter.organizer.lease import DaemonLease, RunsLease
 
 
 def backup(config: Config, target: Path) -> int:
@@ -59,22 +59,27 @@ def reindex(config: Config) -> tuple[int, Path | None]:
     Raises
     ------
     AlreadyRunningError
-        A daemon serves this archive: stop it first.
+        A daemon serves this archive, or a rescan runs on it: stop it first.
     """
     source = sqlite_file(config.index_location)
-    lease = DaemonLease(config.archive)
+    daemon = DaemonLease(config.archive)
     try:
-        aside = _set_aside(source)
-        try:
-            with Intake(config) as intake:
-                return adopt(intake), aside
-        except BaseException:
-            if aside is not None:  # half an index is worse than the old one
-                _move(source, source.with_name(f"{source.name}.unfinished"))
-                _move(aside, source)
-            raise
+        with RunsLease(config.archive, alone=True) as lease:
+            return _rebuild(config, source, lease)
     finally:
-        lease.release()
+        daemon.release()
+
+
+def _rebuild(config: Config, source: Path, lease: RunsLease) -> tuple[int, Path | None]:
+    aside = _set_aside(source)
+    try:
+        with Intake(config, lease) as intake:
+            return adopt(intake), aside
+    except BaseException:
+        if aside is not None:  # half an index is worse than the old one
+            _move(source, source.with_name(f"{source.name}.unfinished"))
+            _move(aside, source)
+        raise
 
 
 def _set_aside(source: Path) -> Path | None:

@@ -21,7 +21,7 @@ from sorter.model import Candidate, Kind, Outcome, Reason, Refused
 from sorter.observer.retire import retire
 from sorter.organizer.archive import Archive
 from sorter.organizer.layout import Layout, TemplateError, path_key
-from sorter.organizer.lease import META, clear_folder
+from sorter.organizer.lease import META, RunsLease, clear_folder
 from sorter.organizer.tree import trouble
 from sorter.room import Room
 from sorter.workers import Recipe, Workers
@@ -80,10 +80,16 @@ class Tally:
 
 
 class Intake:
-    """The archive, the index, the workers and the layout of one Config, ready to take files in."""
+    """The archive, the index, the workers and the layout of one Config, ready to take files in.
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
+    Parameters
+    ----------
+    lease
+        Where the caller holds the archive for itself; by default the archive is shared with other runs.
+    """
+
+    def __init__(self, config: Config, lease: RunsLease | None = None) -> None:
+        self.config, self._lease = config, lease
         try:
             self.layout = Layout(config.template)
         except TemplateError as error:
@@ -101,8 +107,15 @@ class Intake:
             self._stack = stack.pop_all()
         self.recipe = Recipe(self.archive.staging, frozenset(config.decompress), self.layout.keywords)
 
-    def _open_archive(self, _stack: contextlib.ExitStack) -> Archive:
-        return Archive(self.config.archive)
+    def _open_archive(self, stack: contextlib.ExitStack) -> Archive:
+        archive = Archive(self.config.archive)
+        if self._lease is None:
+            try:
+                stack.enter_context(RunsLease(self.config.archive))
+            except BaseException:
+                archive.close()
+                raise
+        return archive
 
     def _open_index(self) -> Index:
         return Index.open(self.config.index_location)

@@ -8,8 +8,8 @@ from support import dicom, drop
 from sorter.care import backup, reindex
 from sorter.config import load
 from sorter.errors import AlreadyRunningError, ConfigError, IndexUnusableError
-from sorter.intake import check_index_is_there
-from sorter.organizer.lease import DaemonLease
+from sorter.intake import Intake, check_index_is_there
+from sorter.organizer.lease import DaemonLease, RunsLease
 from sorter.rescan import backfill
 
 
@@ -85,3 +85,17 @@ def test_a_daemon_does_not_take_a_lost_index_for_a_new_archive(config):
     with pytest.raises(IndexUnusableError, match="sorter reindex"):
         check_index_is_there(config)
     assert backfill(config).adopted == 3
+
+
+def test_no_new_index_is_built_while_a_rescan_runs_and_the_old_one_stays(config):
+    before = rows(config.index_location)
+    with Intake(config), pytest.raises(AlreadyRunningError, match=r"process \d+ uses it"):
+        reindex(config)
+    assert rows(config.index_location) == before
+    assert reindex(config)[0] == 3
+
+
+def test_no_rescan_begins_while_a_new_index_is_built(config):
+    with RunsLease(config.archive, alone=True), pytest.raises(AlreadyRunningError, match="for itself"):
+        backfill(config)
+    assert list((config.archive / ".sorter/staging").iterdir()) == []
