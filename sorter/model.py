@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 Value = str | int | float | None
 
@@ -88,9 +89,8 @@ class Pixels(StrEnum):
     KEPT_DECODER_CRASHED = "kept_decoder_crashed"  # crashed, hung or outgrew its memory
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One version of one source file, as ``lstat`` saw it.
+class Candidate(NamedTuple):
+    """One version of one source file, as ``lstat`` saw it. There may be millions: a tuple costs the least.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ class Candidate:
     @property
     def version(self) -> tuple[int, int, int, int, int]:
         """What must stay the same while the file settles and while it is read."""
-        return (self.device, self.inode, self.size, self.mtime_ns, self.ctime_ns)
+        return self[2:7]
 
 
 # DICOM keywords that the index keeps, by level. Columns are their snake_case. PS3.3 C.7, PS3.4 C.6.

@@ -273,7 +273,7 @@ def test_a_recorded_version_is_seen(index):
 def test_a_new_device_number_makes_no_new_version_since_remounting_changes_it(index):
     one = outcome(header())
     record(index, one)
-    moved = replace(one.candidate, device=99)
+    moved = one.candidate._replace(device=99)
     assert list(index.seen([moved])) == [moved]
 
 
@@ -281,13 +281,13 @@ def test_a_new_device_number_makes_no_new_version_since_remounting_changes_it(in
 def test_any_other_version_is_not_seen(index, field):
     one = outcome(header())
     record(index, one)
-    assert index.seen([replace(one.candidate, **{field: 99})]) == {}
+    assert index.seen([one.candidate._replace(**{field: 99})]) == {}
 
 
 def test_the_same_name_elsewhere_is_not_seen(index):
     one = outcome(header())
     record(index, one)
-    assert index.seen([replace(one.candidate, folder="/drop/b"), replace(one.candidate, name="b")]) == {}
+    assert index.seen([one.candidate._replace(folder="/drop/b"), one.candidate._replace(name="b")]) == {}
 
 
 def test_refusals_keep_their_reason_and_deferred_ones_are_not_recorded(index):

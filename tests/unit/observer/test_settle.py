@@ -12,7 +12,7 @@ B = Candidate("/in", "b", 1, 11, 100, 5, 5)
 
 
 def grown(candidate: Candidate, size: int) -> Candidate:
-    return replace(candidate, size=size, ctime_ns=candidate.ctime_ns + size)
+    return candidate._replace(size=size, ctime_ns=candidate.ctime_ns + size)
 
 
 def test_unchanged_for_the_quiet_period_is_ready():
