@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sorter.cli.options import reading, writing
+from sorter.cli.text import printable
 from sorter.cli.times import Moment
 
 if TYPE_CHECKING:
@@ -145,11 +146,6 @@ def _line(entry: Entry, sources: int | None) -> str:
 def _total(total: Sum) -> str:
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(total.reasons.items()))
     return f"{total.entries:,} in quarantine, {total.bytes / 2**20:,.1f} MiB: {reasons}"
-
-
-def printable(text: str) -> str:
-    """A text on one line, whatever characters it has."""
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
 
 
 # -- retry ----------------------------------------------------------------------------------------------

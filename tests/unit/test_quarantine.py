@@ -77,6 +77,12 @@ def listed(found, **criteria):
     return list(entries(found.archive, Chosen(**criteria)))
 
 
+def snapshot(folder):
+    """What tells whether anything was written."""
+    facts = {path: path.lstat() for path in sorted(folder.rglob("*"))}
+    return {path: (one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns) for path, one in facts.items()}
+
+
 def batch_kinds(found):
     return [kind for (kind,) in rows(found, "SELECT kind FROM batches ORDER BY id")]
 
@@ -439,9 +445,9 @@ def test_a_dry_run_says_what_a_retry_then_does_and_writes_nothing(tmp_path, olde
     drop(tmp_path / "in", "c", b"no DICOM")
     found = config(tmp_path)
     older(found)
-    before = {p: p.stat() for p in sorted(found.archive.rglob("*"))}
+    before = snapshot(found.archive)
     would = [(one.id, one.outcome, one.reason) for one in retry(found, Chosen(), dry_run=True)]
-    assert {p: p.stat() for p in sorted(found.archive.rglob("*"))} == before
+    assert snapshot(found.archive) == before
     assert would == [(one.id, one.outcome, one.reason) for one in retry(found, Chosen())]
     assert sorted(outcome for _, outcome, _ in would) == ["conflict", "rejected", "stored"]
 
