@@ -27,5 +27,5 @@ ENV PATH=/opt/sorter/bin:$PATH \
 VOLUME ["/srv/sorter/incoming", "/srv/sorter/archive"]
 USER 10001:10001
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 CMD ["sorter", "status"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 CMD ["sorter", "status", "--quiet"]
 ENTRYPOINT ["sorter"]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 from sorter import __version__, log, status
 from sorter.config import Config
@@ -14,30 +16,71 @@ from sorter.errors import ConfigError, SorterError
 from sorter.intake import Intake, check_index_is_there
 from sorter.notify import notify, reloading
 from sorter.organizer.layout import Layout, TemplateError
-from sorter.organizer.lease import DaemonLease
+from sorter.organizer.lease import META, DaemonLease, holds_up
 
 HEARTBEAT = 1.0
+# Opening an archive is quick; a migration of its index may take this long.
+OPENING_SECONDS = 600.0
+# Turns are short: waiting longer than this for one is worth telling.
+TURN_SECONDS = 5.0
 
 
 class _Heartbeat(threading.Thread):
-    """Writes the status file and pings systemd's watchdog, as long as the working thread gets on."""
+    """Writes the status file and pings systemd's watchdog, as long as the working thread gets on.
 
-    def __init__(self, daemon: Daemon) -> None:
+    It beats from before the archive is opened until after it is closed: both wait for their turn, which a
+    stopped rescan may hold for long. Who waits is alive; killing it would change nothing.
+    """
+
+    def __init__(self, config: Config) -> None:
         super().__init__(name="heartbeat", daemon=True)
-        self._served, self._done = daemon, threading.Event()
+        self.served: Daemon | None = None
+        self._root, self._done = config.archive, threading.Event()
+        self._began = time.monotonic()
+        self._waits: dict[str, Any] = {}
 
     def run(self) -> None:
         while True:
             try:
-                if self._served.healthy:
+                report = self._report()
+                if report["healthy"]:
                     notify("WATCHDOG=1")
-                report = self._served.report()
                 notify(f"STATUS={_line(report)}")
-                status.write(self._served.config.archive, report)
+                status.write(self._root, report)
             except (OSError, SorterError) as error:
                 log.get().warning("status_not_written", exception=log.describe(error))
             if self._done.wait(HEARTBEAT):
                 return
+
+    def _report(self) -> dict[str, Any]:
+        if self.served is not None:
+            report = self.served.report()
+        else:
+            healthy = time.monotonic() - self._began < OPENING_SECONDS
+            report = {
+                "version": __version__,
+                "state": "opening",
+                "healthy": healthy,
+                "heartbeat": time.time(),
+            }
+        if waits := self._turn():
+            report |= {"healthy": True, "waits_for_turn": waits}
+        return report
+
+    def _turn(self) -> dict[str, Any]:
+        """Which process has the turn that this one has been waiting for, and since when."""
+        pid = holds_up(self._root / META / "lock")
+        if pid is None:
+            self._waits = {}
+            return {}
+        if self._waits.get("pid") != pid:
+            self._waits = {"pid": pid, "since": time.time(), "told": False}
+        if time.time() - self._waits["since"] < TURN_SECONDS:
+            return {}
+        if not self._waits["told"]:
+            self._waits["told"] = True
+            log.get().warning("waits_for_turn", detail=f"process {pid} holds the archive's turn")
+        return {key: self._waits[key] for key in ("pid", "since")}
 
     def stop(self) -> None:
         """End the thread after a last report."""
@@ -45,10 +88,13 @@ class _Heartbeat(threading.Thread):
         self.join()
 
 
-def _line(report: dict[str, object]) -> str:
-    counts = report["since_start"]
-    assert isinstance(counts, dict)
-    return f"{report['state']}; {counts['stored']} stored, {counts['rejected'] + counts['conflict']} refused"
+def _line(report: dict[str, Any]) -> str:
+    words = [f"paused: {report['paused']}" if report.get("paused") else str(report["state"])]
+    if waits := report.get("waits_for_turn"):
+        words.append(f"waiting for the turn of process {waits['pid']}")
+    if counts := report.get("since_start"):
+        words.append(f"{counts['stored']} stored, {counts['rejected'] + counts['conflict']} refused")
+    return "; ".join(words)
 
 
 def serve(load: Callable[[], Config]) -> None:
@@ -85,16 +131,16 @@ def serve(load: Callable[[], Config]) -> None:
 
 def _serve_one(config: Config, wake: threading.Event, stop: threading.Event) -> None:
     check_index_is_there(config)
-    with Intake(config) as intake:
-        swept = intake.archive.sweep()
-        log.get().info("started", version=__version__, workers=intake.workers.count, swept=swept)
-        daemon = Daemon(intake, wake, stop, _duties(intake))
-        heartbeat = _Heartbeat(daemon)
-        heartbeat.start()
-        try:
+    heartbeat = _Heartbeat(config)
+    heartbeat.start()
+    try:
+        with Intake(config) as intake:
+            swept = intake.archive.sweep()
+            log.get().info("started", version=__version__, workers=intake.workers.count, swept=swept)
+            heartbeat.served = daemon = Daemon(intake, wake, stop, _duties(intake))
             daemon.run(ready=lambda: notify("READY=1"))
-        finally:
-            heartbeat.stop()
+    finally:
+        heartbeat.stop()
 
 
 def _duties(_intake: Intake) -> list[Duty]:

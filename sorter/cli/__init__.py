@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
 from typing import Any
 
 import click
@@ -109,8 +110,9 @@ def main() -> None:
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except OSError as error:  # the archive's own are SorterErrors: this is the output, or a temporary file
-        click.echo(f"sorter: cannot write the output: {os.strerror(error.errno or 0)}", err=True)
+    except OSError as error:  # the archive's own are SorterErrors
+        what = "write the output" if _is_output(error) else "read or write a file"
+        click.echo(f"sorter: cannot {what}: {os.strerror(error.errno or 0)}", err=True)
         sys.exit(4)
     except Exception as error:  # noqa: BLE001 - a bug; its text may quote header values, so it is not shown
         from sorter.log import describe  # noqa: PLC0415 - structlog
@@ -118,3 +120,8 @@ def main() -> None:
         click.echo(f"sorter: internal error, please report: {describe(error)}", err=True)
         sys.exit(70)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _is_output(error: OSError) -> bool:
+    """Whether it was the output that could not be written: all of it goes through click."""
+    return traceback.extract_tb(error.__traceback__)[-1].filename.startswith(os.path.dirname(click.__file__))

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 # The daemon writes its state every second; older than this, it hangs.
 STALE = 30.0
+_PAUSES = {
+    "no_space": "PAUSED: no room for what comes next",
+    "index_busy": "PAUSED: another program holds the index",
+}
 
 
 @click.command("status")
@@ -27,14 +31,20 @@ def command(load: Callable[[], Config], quiet: bool, as_json: bool) -> int:
     Exit status: 0 when the daemon runs and gets on, 1 when it does not, 2 and up when the archive or its
     index cannot be read. Refused files do not make it unhealthy: they are counted, and wait in quarantine.
     """
-    facts = gather(load())
+    facts = gather(load(), counts=not quiet)
     if not quiet:
         click.echo(json.dumps(facts) if as_json else _report(facts))
     return 0 if facts["healthy"] else 1
 
 
-def gather(config: Config) -> dict[str, Any]:
+def gather(config: Config, *, counts: bool = True) -> dict[str, Any]:
     """Everything ``sorter status`` shows, as one JSON-ready object.
+
+    Parameters
+    ----------
+    counts
+        Whether to count the rows of the index, which takes seconds where there are many millions. It is
+        opened in any case.
 
     Raises
     ------
@@ -60,18 +70,18 @@ def gather(config: Config) -> dict[str, Any]:
     if facts["archive_exists"]:
         facts["free_mb"] = shutil.disk_usage(config.archive).free >> 20
         facts["min_free_mb"] = config.min_free_mb
-        facts["index"] = _counts(config)
+        facts["index"] = _index_facts(config, counts=counts)
     return facts
 
 
-def _counts(config: Config) -> dict[str, Any]:
+def _index_facts(config: Config, *, counts: bool) -> dict[str, Any]:
     from sorter.index import Index  # noqa: PLC0415 - SQLAlchemy
 
     if not config.index and not (config.archive / ".sorter" / "index.sqlite").exists():
         return {}
     index = Index.open(config.index_location, read_only=True)
     try:
-        return index.counts()
+        return index.counts() if counts else {}
     finally:
         index.close()
 
@@ -85,6 +95,8 @@ def _report(facts: dict[str, Any]) -> str:
             ago = time.time() - walk["at"]
             lines.append(f"last walk  {ago:,.0f} s ago, {walk['files']:,} files in {walk['seconds']:.2f} s")
         lines.append(f"watching   {', '.join(daemon.get('watch', [])) or 'nothing yet'}")
+        if unreadable := daemon.get("unreadable"):
+            lines.append(f"unreadable {unreadable:,} files or folders, looked at again at every walk")
         lines += [f"trouble    {trouble}" for trouble in daemon.get("troubles", [])[-3:]]
         lines += _waiting(daemon)
     lines.append(f"archive    {facts['archive']}" + ("" if facts["archive_exists"] else " (does not exist)"))
@@ -99,6 +111,11 @@ def _daemon(facts: dict[str, Any]) -> str:
     if not facts["running"]:
         return "NOT RUNNING"
     state = facts["daemon"].get("state", "starting")
+    if waits := facts["daemon"].get("waits_for_turn"):
+        seconds = time.time() - waits["since"]
+        state += f", waiting for the turn of process {waits['pid']} for {seconds:,.0f} s"
+    if paused := facts["daemon"].get("paused"):
+        state = _PAUSES.get(paused, f"paused: {paused}")
     if not facts["healthy"]:
         return f"NOT HEALTHY (state {state}, last sign of life {facts['heartbeat_age_seconds']} s ago)"
     return f"running, {state}"

@@ -124,7 +124,7 @@ def test_the_container_runs_as_the_numbered_user_that_it_makes():
 
 
 def test_the_container_asks_sorter_itself_for_its_health():
-    assert json.loads(last("HEALTHCHECK").partition("CMD ")[2]) == ["sorter", "status"]
+    assert json.loads(last("HEALTHCHECK").partition("CMD ")[2]) == ["sorter", "status", "--quiet"]
 
 
 def test_the_container_starts_sorter_without_a_shell_so_that_signals_reach_it():

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -176,3 +177,24 @@ def test_a_configuration_that_cannot_be_used_names_key_and_origin(monkeypatch, c
     file.write_text("workers = -1\n")
     status, out, err = run(monkeypatch, capsys, "status", "--config", str(file))
     assert (status, out, err.startswith(f"sorter: workers ({file}): ")) == (2, "", True)
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [("/dev/full", "cannot write the output: "), ("/dev/null", "cannot read or write a file: ")],
+)
+def test_an_error_of_the_output_is_told_from_one_of_a_file(output, expected):
+    code = """
+import errno, sys
+from sorter import cli
+def fail(**_):
+    cli.click.echo("text")
+    raise OSError(errno.EIO, "Canary", "/Canary")
+cli.group = fail
+cli.main()
+"""
+    with Path(output).open("w") as out:
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, check=False, stdout=out, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr.startswith(f"sorter: {expected}")) == (4, True)
+    assert ("Canary" in done.stderr, done.stderr.count("\n")) == (False, 1)

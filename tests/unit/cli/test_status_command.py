@@ -134,3 +134,28 @@ def test_quiet_says_nothing(show, running):
 def test_an_index_that_cannot_be_read_is_an_error(show, archive):
     (archive / ".sorter/index.sqlite").write_bytes(b"garbage" * 1000)
     assert isinstance(show().exception, IndexUnusableError)
+
+
+def test_a_health_check_opens_the_index_but_counts_nothing(show, running, archive, monkeypatch):
+    monkeypatch.setattr("sorter.index.Index.counts", lambda _index: pytest.fail("counted"))
+    assert show("--quiet").return_value == 0
+    (archive / ".sorter/index.sqlite").write_bytes(b"garbage" * 1000)
+    assert isinstance(show("--quiet").exception, IndexUnusableError)
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({"paused": "no_space"}, "daemon     running, PAUSED: no room for what comes next"),
+        ({"paused": "index_busy"}, "daemon     running, PAUSED: another program holds the index"),
+        ({"unreadable": 3}, "unreadable 3 files or folders, looked at again at every walk"),
+        (
+            {"waits_for_turn": {"pid": 77, "since": 0}},
+            "running, idle, waiting for the turn of process 77 for",
+        ),
+    ],
+    ids=["no space", "index busy", "unreadable", "turn"],
+)
+def test_what_holds_the_daemon_up_is_shown(show, running, archive, more, expected):
+    status.write(archive, running | more)
+    assert expected in show().stdout
