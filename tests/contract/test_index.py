@@ -350,7 +350,7 @@ def test_any_name_of_the_file_system_is_seen_again(index, name):
 def test_numbers_of_64_bits_and_times_far_ahead_are_seen_again(index):
     odd = candidate(device=2**64 - 1, inode=2**63, mtime_ns=2**63 + 5, ctime_ns=-1)
     record(index, Outcome(odd, Kind.REJECTED, Reason.NOT_DICOM))
-    assert list(index.seen([odd, replace(odd, inode=2**63 - 1)])) == [odd]
+    assert list(index.seen([odd, odd._replace(inode=2**63 - 1)])) == [odd]
 
 
 def test_a_folder_of_thousands_is_seen_at_once(index):
