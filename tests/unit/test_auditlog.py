@@ -11,7 +11,7 @@ from index_samples import candidate, header, instance
 from inline import config
 from structlog.testing import capture_logs
 
-from sorter import auditlog
+from sorter import auditlog, auditmessage
 from sorter.auditlog import Alert, AuditTrail
 from sorter.errors import ConfigError
 from sorter.model import Candidate, Kind, Outcome, Reason
@@ -118,6 +118,14 @@ def stored(number=1, kind=Kind.STORED, root="/srv/in", **more):
     return Outcome(
         Candidate(one.folder, one.name, *one.version, root), kind, path="p1/x.dcm", instance=instance(head)
     )
+
+
+def dcm_codes():
+    from pydicom.sr._concepts_dict import concepts
+
+    for named in concepts["DCM"].values():
+        for value, (meaning, _) in named.items():
+            yield value, meaning
 
 
 @pytest.fixture
@@ -247,6 +255,14 @@ def test_what_is_blocked_is_an_alert_once_in_a_while(trail, path):
     trail.note([blocked])
     trail.note([blocked])
     assert [codes(one, "EventIdentification/EventID") for one in messages(path)[1:]] == [["110113"]]
+
+
+def test_all_dcm_codes_are_those_of_ps3_16():
+    """pydicom generates its dictionary from the standard: CID 400 to 405 and DCM's own codes."""
+    used = [one for one in vars(auditmessage).values() if isinstance(one, tuple) and one[1:2] == ("DCM",)]
+    known = {(value, meaning.lower()) for value, meaning in dcm_codes()}
+    assert [one for one in used if (one[0], one[2].lower()) not in known] == []
+    assert len(used) == 13
 
 
 # -- the file -----------------------------------------------------------------------------------------
