@@ -76,8 +76,8 @@ class DropFolders:
 
     def next_due(self) -> float:
         """When there is something to look at, by the monotonic clock, if no event comes before."""
-        due = self.settler.next_due()
-        return self._next_walk if due is None else min(self._next_walk, due)
+        due = (self._next_walk, self.settler.next_due(), self._intake.emptied.next_due())
+        return min(at for at in due if at is not None)
 
     def walk_again_at(self) -> float:
         """When an event may cause the next walk: walking has a bounded share of the time."""
@@ -96,6 +96,7 @@ class DropFolders:
         if now >= self._next_walk or (self._wake.is_set() and now >= self.walk_again_at()):
             yield from self._walk(deep=now >= self._next_deep)
         now = time.monotonic()
+        self._intake.emptied.sweep(now)
         for due in self.settler.due(now):
             again = look(due.path, due.root)
             if not isinstance(again, Candidate):

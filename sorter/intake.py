@@ -18,6 +18,7 @@ from sorter.errors import ArchiveFullError, ConfigError, IndexUnusableError
 from sorter.index import Index
 from sorter.ingest import ingest
 from sorter.model import Candidate, Kind, Outcome, Reason, Refused
+from sorter.observer.emptied import Emptied
 from sorter.observer.retire import retire
 from sorter.organizer.archive import Archive
 from sorter.organizer.layout import Layout, TemplateError, path_key
@@ -29,6 +30,7 @@ from sorter.workers import Recipe, Workers
 # A batch closes at so many files or bytes: durability is cheap in batches (docs/performance.md).
 BATCH_FILES = 512
 BATCH_BYTES = 256 << 20
+MOST_TOLD = 10_000
 SAFE = frozenset((Kind.STORED, Kind.DUPLICATE, Kind.EQUIVALENT))
 
 
@@ -105,6 +107,8 @@ class Intake:
             )
             stack.callback(self.workers.close)
             self._stack = stack.pop_all()
+        self.emptied = Emptied(config.settle_seconds)
+        self._told: set[Candidate] = set()
         self.recipe = Recipe(self.archive.staging, frozenset(config.decompress), self.layout.keywords)
 
     def _open_archive(self, stack: contextlib.ExitStack) -> Archive:
@@ -148,17 +152,24 @@ class Intake:
         if self.config.retire == "keep" or not candidate.root:
             return
         if not self._is_whole(path):
-            log.get().error(
-                "not_retired", source=log.source_id(candidate.path), reason="archived file missing"
-            )
+            self._not_retired(candidate, reason="archived file missing")
             return
         moved_to = str(self.config.retire_to) if self.config.retire_to else None
         try:
-            retire(candidate, self.config.retire, moved_to=moved_to)
+            if retire(candidate, self.config.retire, moved_to=moved_to):
+                self.emptied.note(candidate, time.monotonic())
         except OSError as error:
             # The file is safe; a source that cannot be removed is looked at again at the next walk.
-            source = log.source_id(candidate.path)
-            log.get().warning("not_retired", source=source, errno=os.strerror(error.errno or 0))
+            self._not_retired(candidate, errno=os.strerror(error.errno or 0))
+
+    def _not_retired(self, candidate: Candidate, **why: str) -> None:
+        """Say so, once for each version: every deep walk meets it again."""
+        if candidate in self._told:
+            return
+        if len(self._told) >= MOST_TOLD:
+            self._told.clear()
+        self._told.add(candidate)
+        log.get().warning("not_retired", source=log.source_id(candidate.path), **why)
 
     def _is_whole(self, path: str) -> bool:
         """Whether the archived file is there with the bytes that its row says."""

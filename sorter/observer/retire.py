@@ -58,14 +58,14 @@ def retire(
 
 
 def _retire(candidate: Candidate, how: Literal["delete", "move"], moved_to: str | None) -> bool:
-    parts = _parts(candidate)
+    parts = folders_between(candidate.root, candidate.folder)
     try:
-        source = _enter(candidate.root, parts)
+        source = enter(candidate.root, parts)
     except OSError as error:
         if error.errno in _GONE:
             return False
         raise
-    with _closing(source):
+    with closing(source):
         if not _same_version(candidate, source):
             return False
         if how == "delete":
@@ -76,24 +76,24 @@ def _retire(candidate: Candidate, how: Literal["delete", "move"], moved_to: str 
         else:
             base = moved_to
             os.makedirs(base, exist_ok=True)
-        with _closing(_enter(base, parts, make=True)) as target:
+        with closing(enter(base, parts, make=True)) as target:
             return _move(candidate, source, target)
 
 
-def _parts(candidate: Candidate) -> list[str]:
-    """The folders between the drop folder and the file."""
-    root, folder = f"{candidate.root}/", f"{candidate.folder}/"
+def folders_between(root: str, folder: str) -> list[str]:
+    """The names of the folders that lead from the drop folder to a folder in it."""
+    root, folder = f"{root}/", f"{folder}/"
     parts = [part for part in folder.removeprefix(root).split("/") if part]
     if not folder.startswith(root) or ".." in parts:
         raise OSError(errno.EINVAL, "the source does not lie in its drop folder")
     return parts
 
 
-def _enter(base: str, parts: list[str], *, make: bool = False) -> int:
+def enter(base: str, parts: list[str], *, make: bool = False) -> int:
     """Open ``base`` and the folders below it, without following links below ``base``; the last descriptor."""
     fd = os.open(base, _FOLDER)
     for part in parts:
-        with _closing(fd):
+        with closing(fd):
             if make:
                 try:
                     os.mkdir(part, dir_fd=fd)
@@ -139,7 +139,8 @@ def _reserve(name: str, folder: int) -> str:
 
 
 @contextmanager
-def _closing(fd: int) -> Iterator[int]:
+def closing(fd: int) -> Iterator[int]:
+    """The descriptor, closed at the end."""
     try:
         yield fd
     finally:

@@ -136,6 +136,14 @@ def test_a_source_that_an_earlier_run_kept_is_retired_where_that_is_now_asked_fo
     assert os.listdir(tmp_path / "in") == ["b"]
 
 
+@pytest.mark.parametrize("retire", ["delete", "move"])
+def test_folders_that_retiring_emptied_are_removed(make, tmp_path, retire):
+    drop(tmp_path / "in", "exam/series/a", dicom())
+    daemon = make(watch="scan", retire=retire)
+    tick_until(daemon, lambda: not (tmp_path / "in/exam").exists())
+    assert (counts(daemon), (tmp_path / "in").is_dir()) == ({"stored": 1}, True)
+
+
 def test_a_drop_folder_that_vanishes_and_comes_back_is_served_on(make, tmp_path):
     drop(tmp_path / "in", "a", dicom(1))
     daemon = make(watch="scan")

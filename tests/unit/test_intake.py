@@ -225,3 +225,17 @@ def test_every_source_of_every_batch_is_retired(inline, tmp_path):
         for _ in range(3):
             take(intake, **{f"f{number}": dicom(number) for number in itertools.islice(numbers, 2)})
     assert os.listdir(tmp_path / "in") == []
+
+
+def test_a_source_that_cannot_be_retired_is_logged_once_for_each_version(inline, tmp_path, monkeypatch):
+    def fail(*_args, **_more):
+        raise OSError(13, "Permission denied")
+
+    monkeypatch.setattr(module, "retire", fail)
+    with Intake(config(tmp_path, retire="delete")) as intake, capture_logs() as lines:
+        path = take(intake, a=dicom())["a"].path
+        first = look(str(tmp_path / "in/a"), str(tmp_path / "in"))
+        second = first._replace(ctime_ns=first.ctime_ns + 1)
+        for version in (first, second, first, second):
+            intake.retire(version, path)
+    assert [line["event"] for line in lines] == ["not_retired"] * 2
