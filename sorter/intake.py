@@ -44,11 +44,11 @@ class Tally:
     adopted: int = 0
     started: float = field(default_factory=time.monotonic)
 
-    def add(self, kind: Kind, reason: Reason | None, size: int) -> None:
-        """Count one source."""
-        self.kinds[kind] += 1
+    def add(self, kind: Kind, reason: Reason | None, size: int, count: int = 1) -> None:
+        """Count one source, or several of ``size`` bytes in all."""
+        self.kinds[kind] += count
         if reason is not None:
-            self.reasons[kind, reason] += 1
+            self.reasons[kind, reason] += count
         self.bytes += size
 
     @property

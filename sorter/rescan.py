@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -119,16 +120,19 @@ class Rescan:
 
     def _unknown(self, candidates: Sequence[Candidate]) -> Iterator[Candidate]:
         known = self._intake.index.seen(candidates)
+        words: Counter[tuple[Kind, Reason | None]] = Counter()
         for candidate in candidates:
             row = known.get(candidate)
             if row is None:
                 yield candidate
                 continue
-            # What was stored by an earlier run is, this time, a duplicate: nothing new was stored.
-            kind = Kind.DUPLICATE if row.kind is Kind.STORED else row.kind
-            self.tally.add(kind, row.reason, candidate.size)
-            if row.kind in SAFE:
+            words[row.kind, row.reason] += 1
+            self.tally.bytes += candidate.size
+            if candidate.root and row.kind in SAFE:
                 self._intake.retire(candidate, row.path)
+        for (kind, reason), count in words.items():
+            # What was stored by an earlier run is, this time, a duplicate: nothing new was stored.
+            self.tally.add(Kind.DUPLICATE if kind is Kind.STORED else kind, reason, 0, count)
 
     def _listed(self, source: str, root: str) -> Iterator[tuple[Sequence[Candidate], Sequence[Refused]]]:
         found = look(source, root)
@@ -136,21 +140,14 @@ class Rescan:
             yield [found], []
         elif os.path.isdir(source):
             exclude = [str(one) for one in (self._config.archive, self._config.retire_to) if one]
-            walker = Walker(source, ignore=self._config.ignore, exclude=exclude)
+            walker = Walker(source, ignore=self._config.ignore, exclude=exclude, retirable=bool(root))
             try:
                 for listing in walker.walk(deep=True):
-                    yield [_rooted(one, root) for one in listing.candidates], listing.ignored
+                    yield listing.candidates, listing.ignored
             except RootUnavailable as error:
                 raise ConfigError(str(error)) from None
         elif found is not None:
             yield [], [found]
-
-
-def _rooted(candidate: Candidate, root: str) -> Candidate:
-    """The candidate with its drop folder; none for paths given by hand."""
-    if candidate.root == root:
-        return candidate
-    return Candidate(candidate.folder, candidate.name, *candidate.version, root)
 
 
 def check_paths(config: Config, paths: Sequence[Path]) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, insert, select
 
 from sorter.errors import IndexUnusableError
-from sorter.index.names import signed, storable
+from sorter.index.names import all_signed, signed, storable
 from sorter.index.rows import SourceRow
 from sorter.index.schema import CURRENT, folders, instances, sources
 from sorter.index.statements import in_chunks, insert_one
@@ -19,7 +19,9 @@ from sorter.model import Candidate, Kind, Outcome, Reason
 NOT_FINAL = (Reason.UNREADABLE, Reason.VANISHED)
 # Without the device: its number changes when a network file system is mounted again.
 _VERSION = (sources.c.inode, sources.c.size, sources.c.mtime_ns, sources.c.ctime_ns)
-_WORD = 6  # columns of a row before those of its version, see _rows
+_KEY = 5  # the first columns of a row: name and version, see _rows
+_KINDS = {str(kind): kind for kind in Kind}
+_REASONS: dict[str | None, Reason | None] = {str(reason): reason for reason in Reason} | {None: None}
 _FEW = 16
 
 
@@ -33,7 +35,7 @@ def rows_of(connection: Connection, candidates: Sequence[Candidate]) -> dict[Can
     """
     try:
         return {one: _word(row) for one, row in words(connection, candidates).items()}
-    except ValueError:
+    except KeyError:
         raise IndexUnusableError("the ledger holds an unknown outcome: run `sorter audit`") from None
 
 
@@ -46,7 +48,7 @@ def words(connection: Connection, candidates: Sequence[Candidate]) -> dict[Candi
     for folder, wanted in by_folder.items():
         number = connection.scalar(select(folders.c.id).where(folders.c.path == storable(folder)))
         if number is not None:
-            versions = {(row.name, *row[_WORD:]): row for row in _rows(connection, number, wanted)}
+            versions = {row[:_KEY]: row for row in _rows(connection, number, wanted)}
             for one in wanted:
                 if row := versions.get((storable(one.name), *_version(one))):
                     found[one] = row
@@ -56,7 +58,7 @@ def words(connection: Connection, candidates: Sequence[Candidate]) -> dict[Candi
 def _rows(connection: Connection, folder: int, wanted: Sequence[Candidate]) -> Sequence[Any]:
     """Rows of a folder, at least of the files wanted."""
     own = sources.c
-    query = select(own.name, own.id, own.outcome, own.reason, own.path, own.sha256, *_VERSION)
+    query = select(own.name, *_VERSION, own.id, own.outcome, own.reason, own.path, own.sha256)
     query = query.where(own.folder_fk == folder, CURRENT)
     if len(wanted) > _FEW:
         # The whole folder costs a tenth of asking for each name, unless far more is known than is there.
@@ -68,12 +70,13 @@ def _rows(connection: Connection, folder: int, wanted: Sequence[Candidate]) -> S
 
 
 def _word(row: Row[Any]) -> SourceRow:
-    reason = Reason(row.reason) if row.reason else None
-    return SourceRow(row.id, Kind(row.outcome), reason, row.path or "", row.sha256 or "")
+    number, outcome, reason, path, sha256 = row[_KEY:]
+    return SourceRow(number, _KINDS[outcome], _REASONS[reason], path or "", sha256 or "")
 
 
 def _version(candidate: Candidate) -> tuple[int, ...]:
-    return tuple(map(signed, candidate.version[1:]))
+    version = candidate.version[1:]
+    return version if all_signed(version) else tuple(map(signed, version))
 
 
 def record_sources(connection: Connection, outcomes: Sequence[Outcome], now: str, batch: int) -> None:

@@ -9,6 +9,7 @@ that no two names become equal.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 _ODD = re.compile("[\udc80-\udcff\uef80-\uefff]")
 _KEPT = re.compile("[\uef80-\uefff]")
@@ -39,3 +40,8 @@ def signed(number: int) -> int:
     Inode numbers of some file systems have 64 bits, and times beyond the year 2262 have more than 63.
     """
     return number if -_HALF <= number < _HALF else (number + _HALF) % _WHOLE - _HALF
+
+
+def all_signed(numbers: Sequence[int]) -> bool:
+    """Whether none of them needs :func:`signed`."""
+    return min(numbers) >= -_HALF and max(numbers) < _HALF

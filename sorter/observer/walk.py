@@ -19,6 +19,7 @@ from sorter.observer.retire import SORTED
 CHUNK = 5_000  # entries a Listing
 RACY_SECONDS = 2.0  # the coarsest time stamps of a file system in use (FAT)
 PATH_MAX = 4096  # bytes, the final NUL included; no call of the kernel takes a longer path
+_SURELY_SHORT = PATH_MAX // 4 - 1  # characters, of at most 4 bytes each
 _GONE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP))  # vanished, or replaced by a file or a link
 _Version = tuple[int, int, int, int]
 
@@ -214,19 +215,19 @@ class Walker:
             if error.errno not in _GONE:
                 part.ignored.append(_unreadable(path, entry.name, self._label, error.errno))
             return
-        if entry.name == SORTED and path == self.root:
+        name, folder = entry.name, stat.S_ISDIR(seen.st_mode)
+        if name == SORTED and path == self.root:
             return  # our own folder of retired sources
-        folder = stat.S_ISDIR(seen.st_mode)
-        candidate = _candidate(path, entry.name, seen, self._label)
-        if self._ignored.match(entry.name):
+        if self._ignored.match(name):
+            candidate = _candidate(path, name, seen, self._label)
             detail = "folder" if folder else ""
             part.ignored.append(Refused(candidate, Kind.IGNORED, Reason.PATTERN, detail))
         elif folder:
-            subfolders.append(entry.name)
-        elif len(os.fsencode(candidate.path)) >= PATH_MAX:
-            part.ignored.append(_unreadable(path, entry.name, self._label, errno.ENAMETOOLONG))
+            subfolders.append(name)
+        elif len(path) + len(name) >= _SURELY_SHORT and len(os.fsencode(f"{path}/{name}")) >= PATH_MAX:
+            part.ignored.append(_unreadable(path, name, self._label, errno.ENAMETOOLONG))
         else:
-            _admit(candidate, seen, part)
+            _admit(_candidate(path, name, seen, self._label), seen, part)
 
     def _failed(self, path: str, error: OSError, walk: int) -> Iterator[Listing]:
         if path == self.root:
