@@ -81,7 +81,7 @@ class Layout:
         if self._patient is None:
             return ""
         name = self._patient.render(header)
-        exact = self._is_exact(name, *header.patient)
+        exact = not self._doubt(name, *header.patient)
         if exact and not distinct:
             return name
         issuer, patient_id = header.patient
@@ -90,18 +90,31 @@ class Layout:
         mark = "-" + hashlib.sha256(key).hexdigest()[: 32 if distinct and not exact else 8]
         return self._patient.render(header, MAX_BYTES - len(mark)) + mark
 
-    def _is_exact(self, name: str, issuer: str, patient_id: str) -> bool:
-        """Whether the name alone leads back to the patient."""
-        if self._around is None or issuer:
-            return False
+    def _doubt(self, name: str, issuer: str, patient_id: str) -> str:
+        """Why the name alone does not lead back to the patient; empty where it does."""
+        if self._around is None:
+            return "the folder shows more than the Patient ID"
+        if issuer:
+            return "the patient has an Issuer of Patient ID"
         if not patient_id:
-            return True
+            return ""
         before, after = self._around
-        return (
-            name == f"{before}{patient_id}{after}"
-            and name.casefold() != self._nobody.casefold()
-            and not _LIKE_A_HASH.search(name)
-        )
+        if name != f"{before}{patient_id}{after}":
+            return "the Patient ID does not stand there unchanged"
+        if name.casefold() == self._nobody.casefold():
+            return "it looks like the folder of files without Patient ID"
+        return "it ends like a hash" if _LIKE_A_HASH.search(name) else ""
+
+    def why_marked(self, header: Header) -> str:
+        """Why the patient's component carries a hash of issuer and Patient ID; empty where it need not."""
+        if self._patient is None:
+            return ""
+        return self._doubt(self._patient.render(header), *header.patient)
+
+    @property
+    def components(self) -> tuple[tuple[Component, bool], ...]:
+        """The folders and, last, the file name without its suffix, each with whether it is the patient's."""
+        return tuple((part, part is self._patient) for part in (*self._folders, self._leaf))
 
     def folder(self, header: Header, patient_folder: str) -> str:
         """The relative directory, separated by ``/``; empty where the template is a bare file name.
@@ -158,18 +171,31 @@ def study_view(header: Header, *, patient: Mapping[str, str | int], study: Mappi
     patient values, so that nobody's data lie under somebody else's name.
     """
     values = dict(header.values)
-    if patient and any(header.patient):
-        _overlay(values, PATIENT_KEYWORDS, patient)
-    if study:
-        # Where no date was recorded, none of those that stand in for it may move the study now.
-        _overlay(values, STUDY_KEYWORDS if study.get("StudyDate") else (*STUDY_KEYWORDS, *_DATES), study)
+    for _, keywords, recorded in _overlays(header, patient, study):
+        for keyword in keywords:
+            values.pop(keyword, None)
+            if (value := recorded.get(keyword, "")) != "":
+                values[keyword] = value
     return Header(values)
 
 
-def _overlay(
-    values: dict[str, str | int], keywords: tuple[str, ...], recorded: Mapping[str, str | int]
-) -> None:
-    for keyword in keywords:
-        values.pop(keyword, None)
-        if (value := recorded.get(keyword, "")) != "":
-            values[keyword] = value
+def recorded_keywords(
+    header: Header, *, patient: Mapping[str, str | int], study: Mapping[str, str | int]
+) -> dict[str, str]:
+    """Which keywords of a :func:`study_view` are not the header's own, with ``patient`` or ``study``."""
+    overlays = _overlays(header, patient, study)
+    return {keyword: level for level, keywords, _ in overlays for keyword in keywords}
+
+
+def _overlays(
+    header: Header, patient: Mapping[str, str | int], study: Mapping[str, str | int]
+) -> list[tuple[str, tuple[str, ...], Mapping[str, str | int]]]:
+    """(level, keywords, their recorded values) that take the place of the header's own."""
+    found: list[tuple[str, tuple[str, ...], Mapping[str, str | int]]] = []
+    if patient and any(header.patient):
+        found.append(("patient", PATIENT_KEYWORDS, patient))
+    if study:
+        # Where no date was recorded, none of those that stand in for it may move the study now.
+        dated = study.get("StudyDate")
+        found.append(("study", STUDY_KEYWORDS if dated else (*STUDY_KEYWORDS, *_DATES), study))
+    return found

@@ -12,11 +12,12 @@ from typing import Protocol
 
 from sorter.model import PATIENT_KEYWORDS, STUDY_KEYWORDS, Header, Kind, Place
 from sorter.organizer.judge import Verdict
-from sorter.organizer.layout import Layout, path_key, study_view
+from sorter.organizer.layout import Layout, path_key, recorded_keywords, study_view
 
 Patient = tuple[str, str]
 Study = tuple[Patient, str]
 Series = tuple[Patient, str, str]
+_Values = Mapping[str, str | int]
 
 
 class PatientFacts(Protocol):
@@ -146,6 +147,12 @@ def _patient_folder(header: Header, facts: Facts, layout: Layout, first: _First)
 
 def _study_view(header: Header, study: Study, facts: Facts, first: _First) -> Header:
     """The header as its study was first seen: patient and study values of the first instance."""
+    patient_values, study_values = _recorded(header, study, facts, first)
+    return study_view(header, patient=patient_values, study=study_values)
+
+
+def _recorded(header: Header, study: Study, facts: Facts, first: _First) -> tuple[_Values, _Values]:
+    """Patient and study values of the first instance, on record or in this batch."""
     known = facts.studies.get(study)
     if study not in first.dates:
         first.dates[study] = known.date if known else header.study_date
@@ -155,7 +162,20 @@ def _study_view(header: Header, study: Study, facts: Facts, first: _First) -> He
     patient_values = patient.values if patient else _only(origin, PATIENT_KEYWORDS)
     study_values = dict(known.values if known else _only(origin, STUDY_KEYWORDS))
     study_values["StudyDate"] = first.dates[study]
-    return study_view(header, patient=patient_values, study=study_values)
+    return patient_values, study_values
+
+
+def named_by(header: Header, facts: Facts) -> tuple[Header, dict[str, str]]:
+    """The header that an instance is named by, as :func:`place` does it for a batch of this one.
+
+    Also, by keyword, whether its value is on record for the ``patient`` or the ``study`` and not its own.
+    """
+    study = (header.patient, header.text("StudyInstanceUID"))
+    patient_values, study_values = _recorded(header, study, facts, _First())
+    view = study_view(header, patient=patient_values, study=study_values)
+    levels = recorded_keywords(header, patient=patient_values, study=study_values)
+    known = {"patient": header.patient in facts.patients, "study": study in facts.studies}
+    return view, {keyword: level for keyword, level in levels.items() if known[level]}
 
 
 def _only(header: Header, keywords: tuple[str, ...]) -> dict[str, str | int]:

@@ -37,12 +37,45 @@ class TemplateError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """A field or a literal of a component; ``elastic`` where it may be cut to make the component fit."""
+class Alternative:
+    """One keyword of a field.
 
+    Parameters
+    ----------
+    source
+        The header's value as it is; of StudyDate the nearest date there is.
+    read
+        The clean and formatted text; empty where there is none.
+    """
+
+    keyword: str
+    source: _Read
     read: _Read
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A field of a component: the first alternative with a text, else ``default``.
+
+    A literal has the default only. ``elastic`` where it may be cut to make the component fit.
+    """
+
+    text: str
+    default: str
+    alternatives: tuple[Alternative, ...] = ()
     elastic: bool = False
-    keywords: tuple[str, ...] = ()
+
+    @property
+    def keywords(self) -> tuple[str, ...]:
+        """The DICOM keywords it reads."""
+        return tuple(one.keyword for one in self.alternatives)
+
+    def choose(self, header: Header) -> tuple[Alternative | None, str]:
+        """The alternative that is used, ``None`` for the default, and its text."""
+        for one in self.alternatives:
+            if text := one.read(header):
+                return one, text
+        return None, self.default
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +92,7 @@ class Component:
 
     def render(self, header: Header, size: int = MAX_BYTES) -> str:
         """One safe component of at most ``size`` bytes."""
-        texts = [piece.read(header) for piece in self.pieces]
+        texts = [piece.choose(header)[1] for piece in self.pieces]
         joined = "".join(texts)
         if len(joined) * 4 > size and len(joined.encode()) > size:
             for width in _WIDTHS:
@@ -108,7 +141,7 @@ def _component(text: str) -> Component:
 
 def _literal(text: str) -> Piece:
     _require_safe(text)
-    return Piece(lambda _header: text)
+    return Piece(text, text)
 
 
 def _require_safe(text: str) -> None:
@@ -126,16 +159,12 @@ def _field(content: str) -> Piece:
         if default != default.strip():
             raise TemplateError(f"{{{content}}}: a blank at an end of {default!r}")
     parts = [alternative.partition(":") for alternative in alternatives]
-    keywords = tuple(keyword for keyword, _, _ in parts)
-    reads = tuple(_reader(keyword, form if colon else None) for keyword, colon, form in parts)
-
-    def read(header: Header) -> str:
-        for alternative in reads:
-            if text := alternative(header):
-                return text
-        return default
-
-    return Piece(read, any(_vr(keyword) != "UI" for keyword in keywords), keywords)
+    return Piece(
+        f"{{{content}}}",
+        default,
+        tuple(_alternative(keyword, form if colon else None) for keyword, colon, form in parts),
+        elastic=any(_vr(keyword) != "UI" for keyword, _, _ in parts),
+    )
 
 
 def _is_literal(text: str) -> bool:
@@ -168,8 +197,8 @@ def _vr(keyword: str) -> str:
     return vr
 
 
-def _reader(keyword: str, form: str | None) -> _Read:
-    """Compile one alternative: its clean text, empty where there is none."""
+def _alternative(keyword: str, form: str | None) -> Alternative:
+    """Compile one alternative of a field."""
     vr = _vr(keyword)
     if keyword == "StudyDate":
 
@@ -180,6 +209,10 @@ def _reader(keyword: str, form: str | None) -> _Read:
         def text(header: Header) -> str:
             return header.text(keyword)
 
+    return Alternative(keyword, text, _formatted(keyword, vr, text, form))
+
+
+def _formatted(keyword: str, vr: str, text: _Read, form: str | None) -> _Read:
     if form is None:
         clean = description if _is_descriptive(keyword, vr) else identifier
         return lambda header: clean(text(header))
