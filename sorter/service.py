@@ -9,7 +9,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from sorter import __version__, log, status
+from sorter import __version__, events, log, status
+from sorter.auditlog import AuditTrail
 from sorter.config import Config
 from sorter.daemon import Daemon, Duty
 from sorter.errors import ConfigError, SorterError
@@ -143,9 +144,11 @@ def _serve_one(config: Config, wake: threading.Event, stop: threading.Event) -> 
         heartbeat.stop()
 
 
-def _duties(_intake: Intake) -> list[Duty]:
+def _duties(intake: Intake) -> list[Duty]:
     """What the daemon does beside bringing files in; made anew on each reload."""
-    return []
+    trail = AuditTrail(intake.config)
+    _, telling = events.duties(intake)
+    return [*telling, trail]
 
 
 def _reloaded(config: Config, load: Callable[[], Config]) -> Config:
