@@ -246,6 +246,7 @@ class Daemon:
 def start(incoming, archive, log, *args, wrapper=(), env=None, **settings):
     """Start a daemon and wait until it watches."""
     settings = {"settle_seconds": SETTLE, "log_format": "json"} | settings
+    began = time.time()
     with Path(log).open("ab") as stderr:
         process = subprocess.Popen(
             command("--incoming", incoming, "--archive", archive, *args, wrapper=wrapper),
@@ -256,12 +257,17 @@ def start(incoming, archive, log, *args, wrapper=(), env=None, **settings):
         )
     daemon = Daemon(Path(incoming), Path(archive), process, Path(log))
     try:
-        daemon.wait(lambda: daemon.report.get("state", "starting") != "starting", what="the start")
+        daemon.wait(lambda: _watches(daemon.report, began), what="the start")
     except BaseException:
         process.kill()
         process.wait()
         raise
     return daemon
+
+
+def _watches(report, since):
+    """Whether a report is of this run, and the run has come to watching."""
+    return report.get("heartbeat", 0) >= since and report["state"] != "starting"
 
 
 def tree_of_processes(pid):
