@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -57,6 +57,29 @@ def steps(verb: str, *, enabled: bool) -> Iterator[Callable[[str], None]]:
 
     with Console(stderr=True).status(verb) as spinner:
         yield lambda step: spinner.update(f"{verb} {step}")
+
+
+@contextlib.contextmanager
+def bar(verb: str, *, unit: Literal["bytes", "files"], enabled: bool) -> Iterator[Callable[[int, int], None]]:
+    """A bar of what is done of what there is, on a terminal; call what it yields with both."""
+    if not enabled or not sys.stderr.isatty():
+        yield lambda _done, _all: None
+        return
+    from rich import progress  # noqa: PLC0415 - only on a terminal
+    from rich.console import Console  # noqa: PLC0415
+
+    amounts: list[progress.ProgressColumn] = (
+        [progress.DownloadColumn(binary_units=True), progress.TransferSpeedColumn()]
+        if unit == "bytes"
+        else [progress.MofNCompleteColumn()]
+    )
+    columns = (progress.TextColumn("{task.description}"), progress.BarColumn(), *amounts)
+    console = Console(stderr=True)
+    with progress.Progress(
+        *columns, progress.TimeRemainingColumn(), console=console, transient=True
+    ) as shown:
+        task = shown.add_task(verb, total=None)
+        yield lambda done, all_: shown.update(task, completed=done, total=all_)
 
 
 def _bar() -> Bar:

@@ -16,16 +16,18 @@ if TYPE_CHECKING:
 @click.command("reindex")
 @reading
 def command(load: Callable[[], Config], quiet: bool) -> None:
-    """Set the index aside and build a new one from the archive tree alone.
+    """Build a new index from the archive tree alone, and set the old one aside.
 
-    Patients, studies, series and instances come back; the ledger of sources does not, so the old index is
-    kept. Stop the daemon first.
+    Patients, studies, series and instances come back as they were; the ledger of sources does not, so the
+    old index is kept. It stays in use until the new one is whole. Stop the daemon first.
     """
     from sorter import log  # noqa: PLC0415 - heavy, and not needed for --help
     from sorter.care import reindex  # noqa: PLC0415
+    from sorter.cli.progress import bar  # noqa: PLC0415
 
     config = load()
     log.configure(level=config.log_level, form=config.log_format)
-    count, aside = reindex(config)
+    with bar("indexing", unit="files", enabled=not quiet) as progress:
+        count, aside = reindex(config, progress=progress)
     if not quiet:
         click.echo(f"{count:,} instances indexed" + (f"; the old index is {aside}" if aside else ""))

@@ -19,6 +19,7 @@ from sorter.index.levels import lookup_instances, lookup_levels, record_instance
 from sorter.index.rows import Known, Patient, SourceRow
 from sorter.index.schema import CURRENT, instances, patients, series, sources, studies
 from sorter.index.statements import in_chunks
+from sorter.index.verification import RESTORED, is_fine_again
 from sorter.model import BatchKind, Candidate, Header, Kind, Outcome, Place
 
 
@@ -138,6 +139,8 @@ class Index:
             if stored:
                 record_instances(connection, stored, places, path_keys, now)
             record_sources(connection, final, now, batch)
+            if restored := [one.instance for one in final if one.instance and one.detail == RESTORED]:
+                is_fine_again(connection, [one.header.text("SOPInstanceUID") for one in restored])
             seal(connection, batch)
 
     # -- for people -------------------------------------------------------------------------------------

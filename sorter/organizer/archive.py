@@ -18,6 +18,7 @@ import json
 import os
 import secrets
 import stat
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -124,7 +125,7 @@ class Archive:
         ArchiveError
             The archive does not take it; nothing of the batch may be recorded.
         """
-        with trouble("publish"), _clear_way():
+        with trouble("publish"), clear_way():
             if not synced:
                 self._tree.sync_all()
             named: dict[str, Outcome] = {}
@@ -193,15 +194,31 @@ class Archive:
         for leaf in dict.fromkeys((place.leaf, place.spare)):
             path = f"{place.folder}/{leaf}" if place.folder else leaf
             try:
+                self._stamp(staged.name)
                 self._tree.link(staged.name, self._staging_fd(), place.folder, leaf)
                 return _outcome(staged, Kind.STORED, path=path)
             except FileExistsError:
                 if self._holds(place.folder, leaf, staged.instance.sha256):
                     return _outcome(staged, Kind.STORED, path=path, detail="adopted")
-            except Blocked:
-                detail = "something that is not a folder stands in the archive where a folder must be"
-                return _outcome(staged, Kind.DEFERRED, reason=Reason.BLOCKED, detail=detail)
+            except Blocked as blocked:
+                return _outcome(staged, Kind.DEFERRED, reason=Reason.BLOCKED, detail=str(blocked))
         return self._conflict(staged, "a file without a row holds other bytes under its name", path)
+
+    def _stamp(self, name: str) -> None:
+        """Write the order of arrival on the file itself, as its modification time.
+
+        The first instance to come speaks for its patient, study and series. Only this tells a new index,
+        made from the tree alone, which one it was. The newest stamp is kept on the lock file, so that stamps
+        grow from turn to turn whoever takes it, even when the clock is set back. No promise rests on it, so
+        it is not synced, and a file system that keeps no such times is no error.
+        """
+        now = max(time.time_ns(), os.fstat(self._lock).st_mtime_ns + 1)
+        try:
+            os.utime(name, ns=(now, now), dir_fd=self._staging_fd(), follow_symlinks=False)
+            os.utime(self._lock, ns=(now, now))
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
+                raise
 
     def _confirm(self, staged: Staged, kind: Kind, path: str) -> Outcome:
         """A duplicate, once its archived file is there: put back where it was removed by hand."""
@@ -333,7 +350,7 @@ class Archive:
         folder, leaf = _quarantine_name(path)
         staged = f"{leaf}-{secrets.token_hex(4)}"
         self.staging.write(staged, [json.dumps(note, indent=2, ensure_ascii=False).encode()], sync=True)
-        with trouble("change a note in quarantine"), _clear_way():
+        with trouble("change a note in quarantine"), clear_way():
             target = self._tree.directory(folder)
             os.rename(staged, leaf, src_dir_fd=self._staging_fd(), dst_dir_fd=target)
             self._tree.touch(folder)
@@ -350,7 +367,7 @@ class Archive:
             A path lies elsewhere; nothing is removed.
         """
         names = [_quarantine_name(path) for path in paths]
-        with trouble("remove files of the quarantine"), _clear_way():
+        with trouble("remove files of the quarantine"), clear_way():
             for folder, leaf in names:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(leaf, dir_fd=self._tree.directory(folder))
@@ -394,7 +411,8 @@ def _outcome(
 
 
 @contextlib.contextmanager
-def _clear_way() -> Iterator[None]:
+def clear_way() -> Iterator[None]:
+    """Make an obstacle within ``.sorter`` an error of the archive: there no folder is anybody else's."""
     try:
         yield
     except Blocked:

@@ -1,0 +1,18 @@
+"""Is everything in the archive that the index says, as it was stored, and nothing else? And mending it."""
+
+from sorter.verification.findings import Finding, Findings, Mend, Wrong
+from sorter.verification.repair import Repair, Repaired
+from sorter.verification.survey import Options, Report, Survey, resumable
+
+__all__ = [
+    "Finding",
+    "Findings",
+    "Mend",
+    "Options",
+    "Repair",
+    "Repaired",
+    "Report",
+    "Survey",
+    "Wrong",
+    "resumable",
+]
