@@ -25,7 +25,8 @@ class Rehearsal(Intake):
 
     def _open_archive(self, stack: contextlib.ExitStack) -> Archive:
         self._scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sorter-dry-run-")))
-        return _Stage(self._scratch / "archive", self.config.archive)
+        self.stage = Stage(self._scratch / "archive", self.config.archive)
+        return self.stage
 
     def _open_index(self) -> Index:
         copy = self._scratch / "index.sqlite"
@@ -48,14 +49,22 @@ class Rehearsal(Intake):
         """Every source stays."""
 
 
-class _Stage(Archive):
-    """Stages below a temporary root; says what would be published where, and remembers the sources."""
+class Stage(Archive):
+    """Stages below a temporary root; says what would be published where, and remembers the sources.
+
+    Attributes
+    ----------
+    verdicts, refused
+        Of the last batch.
+    """
 
     def __init__(self, scratch: Path, real_root: Path) -> None:
         scratch.mkdir()
         super().__init__(scratch)
         self._real_root = real_root
         self._sources: dict[str, str] = {}
+        self.verdicts: Sequence[Verdict] = ()
+        self.refused: Sequence[Refused] = ()
 
     def publish(
         self,
@@ -66,6 +75,7 @@ class _Stage(Archive):
         synced: bool,
     ) -> list[Outcome]:
         """The outcomes as they would be."""
+        self.verdicts, self.refused = verdicts, refused
         outcomes = [self._would(verdict, places) for verdict in verdicts]
         return outcomes + [Outcome(one.candidate, one.kind, one.reason, one.detail) for one in refused]
 
@@ -74,7 +84,7 @@ class _Stage(Archive):
         path = verdict.existing.path if verdict.existing else ""
         if verdict.kind is Kind.STORED:
             place = places[staged.instance.header.text("SOPInstanceUID")]
-            path = f"{place.folder}/{place.leaf}"
+            path = f"{place.folder}/{place.leaf}" if place.folder else place.leaf
             self._sources[path] = staged.candidate.path
         reason = None if verdict.kind is not Kind.CONFLICT else Reason.CONFLICT
         return Outcome(

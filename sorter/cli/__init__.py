@@ -22,12 +22,26 @@ COMMANDS = {
     "audit": "Prove that every source ever seen is accounted for.",
     "backup": "Copy the index to a file, consistent even while the daemon runs.",
     "demo": "Sort the real DICOM files that pydicom bundles, and show the result.",
+    "explain": "Tell which rule chose the place of a file, without storing it.",
     "find": "Search the index.",
     "quarantine": "See what was refused and why; bring it in, hand it out, or give it up.",
     "reindex": "Build a new index from the archive tree.",
     "status": "Say how the daemon and the archive are; exit status fit for a health check.",
+    "verify": "Check every archived file against the index, and mend what can be mended.",
 }
-_FLAGS = ("-v", "--verbose", "-q", "--quiet", "--json", "--dry-run", "--paths")
+_FLAGS = (
+    "-v",
+    "--verbose",
+    "-q",
+    "--quiet",
+    "--json",
+    "--dry-run",
+    "--paths",
+    "--quick",
+    "--resume",
+    "--repair",
+    "--yes",
+)
 _HIDDEN = {"run": "Run the daemon.", "rescan": "One-shot backfill."}
 
 

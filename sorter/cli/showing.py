@@ -55,7 +55,7 @@ def _history(rows: list[dict[str, Any]] | None) -> list[str]:
         return ["  ledger    no source is known for it"]
     lines = ["  ledger"]
     for row in rows:
-        word = " ".join(filter(None, (row["outcome"], row["reason"])))
+        word = " ".join(dict.fromkeys(filter(None, (row["outcome"], row["reason"]))))
         lines.append(
             f"    {row['recorded_at'][:19]}  batch {row['batch']}  {word:<24}{printable(row['source'])}"
         )

@@ -79,11 +79,20 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A path, component by component, and the date of the study with the element that gave it."""
+    """A path, component by component, and the date of the study with the element that gave it.
+
+    Parameters
+    ----------
+    study_date_from
+        A keyword, ``record`` for what the study's first instance had, or empty where there is no date.
+    folder_by_template
+        The folder that the template alone would make: of a series on record it may be another.
+    """
 
     steps: tuple[Step, ...]
     study_date: str
-    study_date_from: str  # a keyword, ``record``, or empty where there is no date
+    study_date_from: str
+    folder_by_template: str
 
     @property
     def path(self) -> str:
@@ -106,7 +115,8 @@ def explain(header: Header, place: Place, facts: Facts, layout: Layout) -> Expla
     else:
         date_from = next((keyword for keyword in DATES if header.text(keyword)), "")
     leaf = _leaf(view, place, layout, levels)
-    return Explanation((*folders, leaf), place.study_date, date_from)
+    by_template = layout.folder(view, place.patient_folder)
+    return Explanation((*folders, leaf), place.study_date, date_from, by_template)
 
 
 def _folders(
