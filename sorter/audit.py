@@ -213,7 +213,7 @@ def _check_drop_folder(config: Config, root: str, index: Index, found: Audit, pa
 
 def _without_word(index: Index, candidates: list[Candidate]) -> Iterator[Candidate]:
     with index.reading() as connection:
-        known = words(connection, candidates)
+        known = dict(words(connection, candidates))
     # One that vanished while it was looked at, and is here again as it was, waits like a new one.
     return (one for one in candidates if one not in known or known[one].reason == Reason.VANISHED)
 

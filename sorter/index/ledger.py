@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, insert, select
@@ -34,25 +34,32 @@ def rows_of(connection: Connection, candidates: Sequence[Candidate]) -> dict[Can
         One of them is no word of this sorter.
     """
     try:
-        return {one: _word(row) for one, row in words(connection, candidates).items()}
+        return {
+            one: SourceRow(row[5], _KINDS[row[6]], _REASONS[row[7]], row[8] or "", row[9] or "")
+            for one, row in words(connection, candidates)
+        }
     except KeyError:
         raise IndexUnusableError("the ledger holds an unknown outcome: run `sorter audit`") from None
 
 
-def words(connection: Connection, candidates: Sequence[Candidate]) -> dict[Candidate, Row[Any]]:
-    """The ledger's rows of just these versions, as they are."""
+def words(connection: Connection, candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, Row[Any]]]:
+    """Those of these versions that the ledger knows, each with its row as it is; columns as in ``_rows``."""
     by_folder: dict[str, list[Candidate]] = defaultdict(list)
     for one in candidates:
         by_folder[one.folder].append(one)
-    found: dict[Candidate, Row[Any]] = {}
     for folder, wanted in by_folder.items():
         number = connection.scalar(select(folders.c.id).where(folders.c.path == storable(folder)))
-        if number is not None:
-            versions = {row[:_KEY]: row for row in _rows(connection, number, wanted)}
-            for one in wanted:
-                if row := versions.get((storable(one.name), *_version(one))):
-                    found[one] = row
-    return found
+        if number is None:
+            continue
+        versions = {row[:_KEY]: row for row in _rows(connection, number, wanted)}
+        for one in wanted:
+            if row := versions.get((storable(one.name), *_version(one))):
+                yield one, row
+
+
+def _version(candidate: Candidate) -> tuple[int, ...]:
+    version = candidate[3:7]
+    return version if all_signed(version) else tuple(map(signed, version))
 
 
 def _rows(connection: Connection, folder: int, wanted: Sequence[Candidate]) -> Sequence[Any]:
@@ -67,16 +74,6 @@ def _rows(connection: Connection, folder: int, wanted: Sequence[Candidate]) -> S
         if len(rows) < most:
             return rows
     return list(in_chunks(connection, query, own.name, (storable(one.name) for one in wanted)))
-
-
-def _word(row: Row[Any]) -> SourceRow:
-    number, outcome, reason, path, sha256 = row[_KEY:]
-    return SourceRow(number, _KINDS[outcome], _REASONS[reason], path or "", sha256 or "")
-
-
-def _version(candidate: Candidate) -> tuple[int, ...]:
-    version = candidate.version[1:]
-    return version if all_signed(version) else tuple(map(signed, version))
 
 
 def record_sources(connection: Connection, outcomes: Sequence[Outcome], now: str, batch: int) -> None:

@@ -175,11 +175,11 @@ class Walker:
             subfolders: list[str] = []
             part = Listing(path, [], [], last=False, serial=next(self._serials))
             with os.scandir(fd) as entries:
-                for entry in entries:
-                    if len(part.candidates) + len(part.ignored) == CHUNK:
+                for chunk in _chunks(entries):
+                    if part.candidates or part.ignored:
                         yield self._open(folder, part, walk)
                         part = Listing(path, [], [], last=False, serial=next(self._serials))
-                    self._sort_in(path, entry, part, subfolders)
+                    self._sort_in(path, chunk, part, subfolders)
         except OSError:
             yield self._open(folder, part, walk)  # what was read before the folder failed is not lost with it
             raise
@@ -207,15 +207,29 @@ class Walker:
                 self._unreadable[one.candidate.path] = (walk, one.detail)
         return part
 
-    def _sort_in(self, path: str, entry: os.DirEntry[str], part: Listing, subfolders: list[str]) -> None:
-        """Put one entry where it belongs. ``entry.stat`` is relative to the open folder."""
-        try:
-            seen = entry.stat(follow_symlinks=False)
-        except OSError as error:
-            if error.errno not in _GONE:
-                part.ignored.append(_unreadable(path, entry.name, self._label, error.errno))
-            return
-        name, folder = entry.name, stat.S_ISDIR(seen.st_mode)
+    def _sort_in(
+        self, path: str, entries: Sequence[os.DirEntry[str]], part: Listing, subfolders: list[str]
+    ) -> None:
+        """Put entries where they belong. Millions come this way, most of them plain files."""
+        ignored, label, admit = self._ignored.match, self._label, part.candidates.append
+        short = len(path) + 256 < _SURELY_SHORT  # a name has at most 255 characters
+        for entry in entries:
+            name = entry.name
+            try:
+                seen = entry.stat(follow_symlinks=False)  # relative to the open folder
+            except OSError as error:
+                if error.errno not in _GONE:
+                    part.ignored.append(_unreadable(path, name, label, error.errno))
+                continue
+            if short and stat.S_IFMT(seen.st_mode) == stat.S_IFREG and not ignored(name):
+                admit(_candidate(path, name, seen, label))
+            else:
+                self._sort_in_odd(path, name, seen, part, subfolders)
+
+    def _sort_in_odd(
+        self, path: str, name: str, seen: os.stat_result, part: Listing, subfolders: list[str]
+    ) -> None:
+        folder = stat.S_ISDIR(seen.st_mode)
         if name == SORTED and path == self.root:
             return  # our own folder of retired sources
         if self._ignored.match(name):
@@ -224,7 +238,7 @@ class Walker:
             part.ignored.append(Refused(candidate, Kind.IGNORED, Reason.PATTERN, detail))
         elif folder:
             subfolders.append(name)
-        elif len(path) + len(name) >= _SURELY_SHORT and len(os.fsencode(f"{path}/{name}")) >= PATH_MAX:
+        elif len(os.fsencode(f"{path}/{name}")) >= PATH_MAX:
             part.ignored.append(_unreadable(path, name, self._label, errno.ENAMETOOLONG))
         else:
             _admit(_candidate(path, name, seen, self._label), seen, part)
@@ -240,6 +254,22 @@ class Walker:
         self._unreadable[path] = (walk, refused.detail)
         if not met:
             yield Listing(path, [], [refused], last=True)
+
+
+def _chunks(entries: Iterable[os.DirEntry[str]]) -> Iterator[list[os.DirEntry[str]]]:
+    """Up to ``CHUNK`` entries at a time; those that were read before the folder failed come first."""
+    chunk: list[os.DirEntry[str]] = []
+    try:
+        for entry in entries:
+            chunk.append(entry)
+            if len(chunk) == CHUNK:
+                yield chunk
+                chunk = []
+    except OSError:
+        yield chunk
+        raise
+    if chunk:
+        yield chunk
 
 
 def walk_paths(

@@ -1,5 +1,6 @@
 """Facts about the walk: it sees every file once, skips only what cannot have changed, and never hangs."""
 
+import contextlib
 import errno
 import os
 import socket
@@ -476,17 +477,26 @@ def test_a_folder_with_an_entry_that_cannot_be_looked_at_is_listed_again_at_ever
 ):
     """Else what becomes readable later would be found only by a deep walk: nothing changes its folder."""
     write(root / "a" / "1")
-    real = walk_module._admit
+    real = os.scandir
 
-    def refuse(candidate, seen, part):
-        if candidate.name == "1":
-            part.ignored.append(walk_module._unreadable(candidate.folder, "1", "", errno.EIO))
-        else:
-            real(candidate, seen, part)
+    class Failing:
+        def __init__(self, entry):
+            self.name = entry.name
+            self._entry = entry
+
+        def stat(self, **how):
+            if self.name == "1":
+                raise OSError(errno.EIO, "no")
+            return self._entry.stat(**how)
+
+    @contextlib.contextmanager
+    def scandir(fd):
+        with real(fd) as entries:
+            yield [Failing(entry) for entry in entries]
 
     walker = Walker(str(root), clock=clock)
     with monkeypatch.context() as failing:
-        failing.setattr(walk_module, "_admit", refuse)
+        failing.setattr(os, "scandir", scandir)
         for _ in range(3):
             walk_and_know(walker)
             clock.now += 2
