@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -181,39 +182,69 @@ def compare(paths: tuple[str, ...]) -> list[Fingerprint] | None:
         return None
 
 
-def examine(paths: tuple[str, ...], keywords: frozenset[str]) -> list[Instance | None]:
-    """Read published files as the instances they are; ``None`` for what is none. Runs in a worker."""
-    return [_examine(path, keywords) for path in paths]
+def examine(
+    paths: tuple[str, ...], keywords: frozenset[str], like: Job | None = None
+) -> list[Instance | None]:
+    """Read published files as the instances they are; ``None`` for what is none. Runs in a worker.
+
+    Parameters
+    ----------
+    like
+        How ingest stages: pixels that are encapsulated are tried as it tries them, so that what is said of
+        why they were kept is what it said. Without it that remains unknown.
+    """
+    return [_examine(path, keywords, like) for path in paths]
 
 
-def _examine(path: str, keywords: frozenset[str]) -> Instance | None:
-    from sorter.parser.pixels import FAMILIES, Kept, plan, provenance  # noqa: PLC0415 - numpy
+def _examine(path: str, keywords: frozenset[str], like: Job | None) -> Instance | None:
+    from sorter.parser.pixels import provenance  # noqa: PLC0415 - numpy
 
     try:
         data = map_path(path)
         dataset = walk(data, wanted_tags(keywords))
         header = read_header(dataset, keywords)
+        if check_uids(header):
+            return None
         origin = provenance(dataset)
+        digest = hashlib.sha256(data).hexdigest()
+        uid = dataset.transfer_syntax_uid
+        instance = Instance(
+            header=header,
+            source_sha256=origin.source_sha256 if origin else digest,
+            sha256=digest,
+            size=len(data),
+            source_transfer_syntax_uid=origin.source_transfer_syntax_uid if origin else uid,
+            transfer_syntax_uid=uid,
+            pixels=Pixels.NATIVE if dataset.pixel_data else Pixels.NONE,
+            pixel_sha256=origin.pixel_sha256 if origin else None,
+        )
+        if origin:
+            return replace(instance, pixels=Pixels.TRANSCODED)
+        if dataset.pixel_data is None or uid in _NATIVE:
+            return instance
+        return _kept(instance, dataset, like)
+    except ArchiveError:
+        raise
+    except Exception:  # noqa: BLE001 - the worker's edge, as in stage(): it is no instance that was published
+        return None
+
+
+def _kept(instance: Instance, dataset: Dataset, like: Job | None) -> Instance:
+    """The instance with the reason why its pixels are encapsulated still."""
+    from sorter.parser.codecs import SYNTAXES  # noqa: PLC0415 - numpy only when needed
+    from sorter.parser.pixels import FAMILIES, Kept, plan  # noqa: PLC0415
+
+    if like is None:
         try:
-            pixels = Pixels.TRANSCODED if origin else plan(dataset, frozenset(FAMILIES))
+            pixels = plan(dataset, frozenset(FAMILIES))
         except Kept as kept:
             pixels = kept.state
-    except (OSError, ValueError, Unparsable):
-        return None
-    if check_uids(header):
-        return None
-    digest = hashlib.sha256(data).hexdigest()
-    if pixels is Pixels.TRANSCODED and origin is None:
-        pixels = Pixels.KEPT_UNDECODABLE  # decodable in principle, and yet kept: why is not known any more
-    return Instance(
-        header=header,
-        source_sha256=origin.source_sha256 if origin else digest,
-        sha256=digest,
-        size=len(data),
-        source_transfer_syntax_uid=(
-            origin.source_transfer_syntax_uid if origin else dataset.transfer_syntax_uid
-        ),
-        transfer_syntax_uid=dataset.transfer_syntax_uid,
-        pixels=pixels,
-        pixel_sha256=origin.pixel_sha256 if origin else None,
-    )
+        # Decodable in principle, and yet kept: why is not known.
+        return replace(instance, pixels=Pixels.KEPT_UNDECODABLE if pixels is Pixels.TRANSCODED else pixels)
+    name = f"{like.prefix}{secrets.token_hex(8)}"
+    found = _decoded(instance, dataset, name, like)
+    if found.pixels is not Pixels.TRANSCODED:
+        return found
+    like.staging.discard(name)  # it could be decoded, so it was not asked for when it came
+    note = f"decompress does not name {SYNTAXES[instance.transfer_syntax_uid]}"
+    return replace(instance, pixels=Pixels.KEPT_CONFIG, note=note)

@@ -117,17 +117,36 @@ class Workers:
                 return None
             return None if found is None else list(found)
 
-    def examine(self, paths: Sequence[str], keywords: frozenset[str]) -> list[Instance | None]:
-        """Read published files as instances; ``None`` for what is none, or what a worker died over."""
+    def examine(
+        self, paths: Sequence[str], keywords: frozenset[str], recipe: Recipe | None = None
+    ) -> list[Instance | None]:
+        """Read published files as instances; ``None`` for what is none, or what a worker died over.
+
+        Parameters
+        ----------
+        recipe
+            How they were staged: then it is found out anew why pixels were kept as they came.
+        """
+        like = Job((), recipe.staging, "examined-", recipe.families, keywords, False) if recipe else None
+        return self._examine(tuple(paths), keywords, like)
+
+    def _examine(
+        self, paths: tuple[str, ...], keywords: frozenset[str], like: Job | None
+    ) -> list[Instance | None]:
+        more = () if like is None else (like,)
         try:
-            return list(self._result(self._task(examine, tuple(paths), keywords)))
+            return list(self._result(self._task(examine, paths, keywords, *more)))
         except _DIED as error:
             self._check_pool()
+            if like is not None:
+                _discard_leftovers(like)
             if isinstance(error, _BROKE):
-                return self.examine(paths, keywords)
-        if len(paths) == 1:
-            return [None]
-        return [one for path in paths for one in self.examine([path], keywords)]
+                return self._examine(paths, keywords, like)
+        if len(paths) > 1:
+            return [one for path in paths for one in self._examine((path,), keywords, like)]
+        if like is not None and like.decode:
+            return self._examine(paths, keywords, replace(like, decode=False))
+        return [None]
 
     def rest(self) -> None:
         """Let the processes go; the next task starts new ones. Idle pools cost memory and wake-ups."""

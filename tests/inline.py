@@ -27,8 +27,9 @@ class Inline:
     def fingerprints(self, paths):
         return compare(paths)
 
-    def examine(self, paths, keywords):
-        return examine(tuple(paths), keywords)
+    def examine(self, paths, keywords, recipe=None):
+        like = recipe and Job((), recipe.staging, "examined-", recipe.families, keywords)
+        return examine(tuple(paths), keywords, like)
 
     def rest(self):
         """Nothing runs."""
