@@ -60,7 +60,7 @@ class _Heartbeat(threading.Thread):
             healthy = time.monotonic() - self._began < OPENING_SECONDS
             report = {
                 "version": __version__,
-                "state": "opening",
+                "state": "starting",
                 "healthy": healthy,
                 "heartbeat": time.time(),
             }

@@ -20,6 +20,10 @@ from sorter.errors import ArchiveError, ArchiveFullError
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _RENAME_NOREPLACE = 1
+# 255 bytes are usual, and the layout keeps to them; eCryptfs allows 143.
+_TOO_LONG = (
+    "the archive's file system allows no name as long as this one: choose a template with shorter names"
+)
 # Above this many, one syncfs costs less than an fsync each (docs/performance.md).
 SYNC_EACH_UP_TO = 16
 
@@ -27,7 +31,12 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Blocked(Exception):  # noqa: N818 - a state of one place, not an error of the run
-    """Something that is not a folder stands where a folder must be; concerns one place only."""
+    """A file cannot get its name there, whatever is tried; concerns one place only. Says why."""
+
+    def __init__(
+        self, why: str = "something that is not a folder stands in the archive where a folder must be"
+    ) -> None:
+        super().__init__(why)
 
 
 @contextlib.contextmanager
@@ -81,7 +90,7 @@ class Tree:
         Raises
         ------
         Blocked
-            A component exists and is not a real directory.
+            A component exists and is not a real directory, or its name is too long for the file system.
         """
         if not folder:
             return self.fd
@@ -109,11 +118,15 @@ class Tree:
         ------
         FileExistsError
             The name is taken.
+        Blocked
+            The file system does not allow a name as long as this.
         """
         target_fd = self.directory(folder)
         try:
             os.link(source, name, src_dir_fd=source_fd, dst_dir_fd=target_fd, follow_symlinks=False)
         except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                raise Blocked(_TOO_LONG) from None
             if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
                 raise
             # FAT, exFAT and some network file systems have no hard links.
@@ -165,6 +178,8 @@ def _open_or_make(name: str, parent_fd: int) -> int:
         except OSError as error:
             if error.errno in (errno.ENOTDIR, errno.ELOOP):
                 raise Blocked from None
+            if error.errno == errno.ENAMETOOLONG:
+                raise Blocked(_TOO_LONG) from None
             raise
     return os.open(name, _DIRECTORY, dir_fd=parent_fd)
 

@@ -40,7 +40,7 @@ def test_a_daemon_that_waits_for_its_turn_says_so_once_and_is_healthy_however_lo
     stopped_rescan = open_lock(served.archive / ".sorter/lock")
     fcntl.flock(stopped_rescan, fcntl.LOCK_EX)
     wake, stop = threading.Event(), threading.Event()
-    daemon = threading.Thread(target=service._serve_one, args=(served, wake, stop))
+    daemon = threading.Thread(target=service._serve_one, args=(served, wake, stop), daemon=True)
 
     def said():
         return status.read(served.archive) or {}
@@ -51,7 +51,7 @@ def test_a_daemon_that_waits_for_its_turn_says_so_once_and_is_healthy_however_lo
             wait_for(lambda: "waits_for_turn" in said())
             seen = said()
             assert (seen["state"], seen["healthy"], seen["waits_for_turn"]["pid"]) == (
-                "opening",
+                "starting",
                 True,
                 os.getpid(),
             )
@@ -78,7 +78,7 @@ def test_an_opening_that_hangs_for_another_reason_is_not_healthy_for_ever(tmp_pa
 @pytest.mark.parametrize(
     ("report", "expected"),
     [
-        ({"state": "opening"}, "opening"),
+        ({"state": "starting"}, "starting"),
         ({"state": "paused", "paused": "no_space"}, "paused: no_space"),
         (
             {"state": "idle", "paused": "", "since_start": {"stored": 1, "rejected": 2, "conflict": 3}},

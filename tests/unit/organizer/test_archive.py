@@ -317,3 +317,10 @@ def test_a_taken_name_that_cannot_be_opened_for_want_of_means_decides_nothing(ar
     monkeypatch.setattr(os, "open", scarce)
     with pytest.raises(ArchiveError, match="cannot adopt published files"), archive.turn():
         archive.adopt(["f/leaf.dcm"])
+
+
+def test_a_name_that_the_file_system_does_not_allow_defers_its_own_file_and_says_why(archive):
+    place = Place("p", 1, "20240131", "x" * 256, "CT.1.1.dcm", "CT.1.1.1.2.3.dcm")
+    outcome = publish(archive, [stored(staged(archive))], {"1.2.3": place})[0]
+    assert (outcome.kind, outcome.reason) == (Kind.DEFERRED, Reason.BLOCKED)
+    assert outcome.detail.startswith("the archive's file system allows no name as long as this")

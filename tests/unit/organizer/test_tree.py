@@ -278,3 +278,12 @@ def test_trouble_says_what_was_tried_and_never_where(number, expected):
 def test_other_exceptions_are_none_of_the_archives():
     with pytest.raises(KeyError), trouble("publish"):
         raise KeyError
+
+
+def test_a_name_that_is_too_long_for_the_file_system_concerns_only_its_own_file(tree):
+    source = tree.directory("staging")
+    os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=source))
+    with pytest.raises(Blocked, match="no name as long"):
+        tree.directory("a/" + "x" * 256 + "/b")
+    with pytest.raises(Blocked, match="no name as long"):
+        tree.link("file", source, "a", "x" * 256)
