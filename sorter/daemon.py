@@ -46,6 +46,7 @@ class Daemon:
         self.config = intake.config
         self._intake, self._wake, self._stop = intake, wake, stop
         self._drops = DropFolders(intake, wake, stop, self._alive)
+        intake.workers.stopping = stop.is_set
         self._duties = Duties(duties)
         self._in_flight: dict[tuple[str, str], int] = {}  # handed out in this round: its bytes until it is in
         self._set_aside = 0  # in this round, for want of room
@@ -237,7 +238,7 @@ class Daemon:
         Each task that ends counts, so that many hanging files in one batch are slow, and not a hang.
         """
         last = max(self.progress_at, self._intake.workers.progress_at)
-        return time.monotonic() - last < 4 * self.config.worker_seconds + 60
+        return time.monotonic() - last < 4 * self._intake.workers.longest + 60
 
     def _note_waiting(self, *, every: float) -> None:
         """What waits and why, taken in the working thread, which alone may look at the settler."""

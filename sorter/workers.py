@@ -7,6 +7,7 @@ stays as it came; the one that dies even then is refused.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import itertools
 import multiprocessing
@@ -40,11 +41,19 @@ TASK_FILES = 32
 TASK_BYTES = 32 << 20
 # Small batches are synced file by file in the workers, large ones by one syncfs (see organizer.tree).
 SYNC_EACH_UP_TO = 16
+# A task may take its deadline, and as long as its bytes need from a slow source at this rate besides.
+SLOWEST = 1 << 20
+# What is still being staged so long after the end was asked for is left in the drop folder.
+STOP_SECONDS = 30.0
 _RESTARTS = 5
 _PR_SET_PDEATHSIG = 1
 # The pool broke as a whole: that says nothing about the files of a task.
 _BROKE = (BrokenProcessPool, CancelledError)
 _DIED = (TimeoutError, ProcessExpired, MemoryError, *_BROKE)
+
+
+class _Stopped(Exception):  # noqa: N818 - no error: the end was asked for, and the task takes too long
+    """The end does not wait for this task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +84,10 @@ class Workers:
     memory_mb
         What each may allocate beyond its start, in MiB.
     seconds
-        Deadline of a task; a worker past it is killed.
+        Deadline of a task, besides a second for each MiB that it reads; a worker past it is killed.
+    stopping
+        Whether the end was asked for. Then nothing that died is tried again, and what is not staged
+        30 s later is deferred.
     """
 
     def __init__(self, *, count: int, memory_mb: int, seconds: float) -> None:
@@ -84,6 +96,9 @@ class Workers:
         self._tasks: WeakSet[ProcessFuture[Any]] = WeakSet()
         self._numbers = itertools.count(1)
         self._broken = 0
+        self.stopping: Callable[[], bool] = lambda: False
+        self._ends_at: float | None = None
+        self.longest = seconds  # the longest deadline since the processes last rested
         self.progress_at = 0.0  # when a task last ended, well or not, by the monotonic clock
 
     def stage(self, batches: Iterable[Sequence[Candidate]], recipe: Recipe) -> Iterator[Batch]:
@@ -108,7 +123,7 @@ class Workers:
         """Fingerprints of files of the archive; ``None`` where they cannot be read or a decoder died."""
         while True:
             try:
-                found = self._result(self._task(compare, paths))
+                found = self._result(self._task(compare, paths, size=_bytes(paths)))
             except _DIED as error:
                 self._check_pool()  # gives up when pools keep breaking
                 log.get().warning("worker_died", kind=type(error).__name__, count=len(paths))
@@ -135,7 +150,7 @@ class Workers:
     ) -> list[Instance | None]:
         more = () if like is None else (like,)
         try:
-            return list(self._result(self._task(examine, paths, keywords, *more)))
+            return list(self._result(self._task(examine, paths, keywords, *more, size=_bytes(paths))))
         except _DIED as error:
             self._check_pool()
             if like is not None:
@@ -151,6 +166,7 @@ class Workers:
     def rest(self) -> None:
         """Let the processes go; the next task starts new ones. Idle pools cost memory and wake-ups."""
         if self._pool is not None:
+            self.longest = self._seconds
             self._pool.close()  # type: ignore[no-untyped-call]
             self._pool.join()
             self._pool = None
@@ -175,7 +191,7 @@ class Workers:
         ]
 
     def _schedule(self, job: Job) -> tuple[Job, ProcessFuture[Result]]:
-        return job, self._task(stage, job)
+        return job, self._task(stage, job, size=sum(one.size for one in job.candidates))
 
     def _collect(
         self, batch: Sequence[Candidate], running: Iterable[tuple[Job, ProcessFuture[Result]]]
@@ -183,8 +199,10 @@ class Workers:
         results: Result = []
         for job, future in running:
             try:
-                results += self._result(future)
+                results += self._result(future, may_end=True)
                 self._broken = 0
+            except _Stopped:
+                results += _deferred(job)
             except _DIED as error:
                 self._check_pool()
                 log.get().warning("worker_died", kind=type(error).__name__, count=len(job.candidates))
@@ -208,8 +226,13 @@ class Workers:
             return [Refused(job.candidates[0], Kind.REJECTED, Reason.DECODER_CRASHED, detail)]
         results: Result = []
         for single in singles:
+            if self.stopping():
+                results += _deferred(single)
+                continue
             try:
-                results += self._result(self._schedule(single)[1])
+                results += self._result(self._schedule(single)[1], may_end=True)
+            except _Stopped:
+                results += _deferred(single)
             except _DIED as error:
                 self._check_pool()
                 source = log.source_id(single.candidates[0].path)
@@ -238,18 +261,31 @@ class Workers:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return self._pool
 
-    def _task(self, function: Callable[..., Any], *args: Any) -> ProcessFuture[Any]:
-        future = self._start().schedule(function, args=args, timeout=self._seconds)
+    def _task(self, function: Callable[..., Any], *args: Any, size: int) -> ProcessFuture[Any]:
+        seconds = self._seconds + size / SLOWEST
+        self.longest = max(self.longest, seconds)
+        future = self._start().schedule(function, args=args, timeout=seconds)
         self._tasks.add(future)
         return future
 
-    def _result(self, future: ProcessFuture[Any]) -> Any:
+    def _result(self, future: ProcessFuture[Any], *, may_end: bool = False) -> Any:
         """What a task returned; the pool is watched meanwhile, since one that breaks forgets its queue."""
         while not future.done():
+            if may_end and self._must_end():
+                self.close()
+                raise _Stopped
             wait([future], timeout=1.0)
             self._check_pool()
         self.progress_at = time.monotonic()
         return future.result()
+
+    def _must_end(self) -> bool:
+        now = time.monotonic()
+        if not self.stopping():
+            self._ends_at = None
+        elif self._ends_at is None:
+            self._ends_at = now + STOP_SECONDS
+        return self._ends_at is not None and now >= self._ends_at
 
     def _check_pool(self) -> None:
         """Let a pool go that broke as a whole; give up when new ones keep breaking."""
@@ -275,6 +311,19 @@ def _tasks(batch: Sequence[Candidate], workers: int) -> Iterator[tuple[Candidate
         size += candidate.size
     if task:
         yield tuple(task)
+
+
+def _deferred(job: Job) -> Result:
+    """The candidates of a task that the end did not wait for."""
+    return [Refused(one, Kind.DEFERRED, Reason.SETTLING, "sorter was stopped") for one in job.candidates]
+
+
+def _bytes(paths: Iterable[str]) -> int:
+    size = 0
+    for path in paths:
+        with contextlib.suppress(OSError):  # the task will say what is wrong with it
+            size += os.stat(path).st_size
+    return size
 
 
 def _discard_leftovers(job: Job) -> None:

@@ -16,7 +16,7 @@ class Inline:
 
     def __init__(self, *, count, memory_mb, seconds):
         self.count, self._numbers = count, itertools.count(1)
-        self.progress_at = 0.0
+        self.progress_at, self.longest = 0.0, seconds
 
     def stage(self, batches, recipe):
         for batch in batches:
