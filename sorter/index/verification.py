@@ -130,10 +130,10 @@ def problems(connection: Connection) -> int:
 def longest_unread(connection: Connection) -> str | None:
     """When the instance that was not read for longest was read, or stored."""
     read = connection.scalar(select(func.min(instances.c.verified_at)))
-    never = connection.scalar(
-        select(func.min(instances.c.stored_at)).where(instances.c.verified_at.is_(None))
-    )
-    return min((one for one in (read, never) if one is not None), default=None)
+    # The first row, not the earliest time: the index on verified_at has it at hand.
+    never = select(instances.c.stored_at).where(instances.c.verified_at.is_(None))
+    stored = connection.scalar(never.order_by(instances.c.id).limit(1))
+    return min((one for one in (read, stored) if one is not None), default=None)
 
 
 def tell(connection: Connection, words: Sequence[Word], now: str) -> None:

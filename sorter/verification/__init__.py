@@ -1,5 +1,6 @@
 """Is everything in the archive that the index says, as it was stored, and nothing else? And mending it."""
 
+from sorter.verification.background import Verifier
 from sorter.verification.findings import Finding, Findings, Mend, Wrong
 from sorter.verification.repair import Repair, Repaired
 from sorter.verification.survey import Options, Report, Survey, resumable
@@ -13,6 +14,7 @@ __all__ = [
     "Repaired",
     "Report",
     "Survey",
+    "Verifier",
     "Wrong",
     "resumable",
 ]

@@ -6,8 +6,10 @@ Each step may be cut off anywhere: what is found afterwards is mended by the sam
 from __future__ import annotations
 
 import datetime
+import os
+import stat
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -128,6 +130,7 @@ class Repair:
                 if row and finding.kind is Wrong.DAMAGED and self._mending.holds(finding.source, row.sha256):
                     self._mending.set_aside(row.path)
             done = set(self._mending.put_back(moved))
+            self._protect(done)
             self._tell([row for row, _ in still if row and row.path in done])
         self._settle(some, Mend.PUT_BACK, done)
 
@@ -186,7 +189,16 @@ class Repair:
         done = {
             finding.path for _, finding in some if not without_row(self._intake.index, *_apart(finding.path))
         }
+        with self._intake.archive.turn():
+            self._protect(done)
         self._settle(some, Mend.ADOPT, done)
+
+    def _protect(self, paths: Iterable[str]) -> None:
+        """What has its row and its name is written by nobody any more."""
+        for path in paths:
+            mode = stat.S_IMODE(os.lstat(self._intake.archive.locate(path)).st_mode)
+            if mode != right_mode(mode):
+                self._mending.set_mode(path, right_mode(mode))
 
     # -- rows -------------------------------------------------------------------------------------------
 
