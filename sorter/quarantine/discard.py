@@ -58,6 +58,7 @@ def discard(config: Config, chosen: Sequence[Entry]) -> int:
     concerned = 0
     left, waiting = iter(chosen), Waiting()
     with Intake(config) as intake:
+        intake.archive.sweep()
         while batch := list(islice(left, _BATCH)):
             paths = [path for entry in batch for path in entry.paths]
             with intake.archive.turn():
