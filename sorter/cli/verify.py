@@ -6,6 +6,7 @@ import json
 import secrets
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -72,6 +73,7 @@ def command(
     """
     from sorter import log  # noqa: PLC0415 - heavy, and not needed for --help
     from sorter.cli.progress import bar  # noqa: PLC0415
+    from sorter.errors import IndexUnusableError  # noqa: PLC0415
     from sorter.intake import Intake, check_index_is_there  # noqa: PLC0415
     from sorter.verification import Options, Repair, Survey  # noqa: PLC0415
 
@@ -80,6 +82,8 @@ def command(
     config = load()
     log.configure(level="warning" if config.log_level == "info" else config.log_level, form=config.log_format)
     check_index_is_there(config)
+    if isinstance(config.index_location, Path) and not config.index_location.exists():
+        raise IndexUnusableError(f"there is no index at {config.index_location}: nothing was archived yet")
     options = Options(
         quick=quick,
         sample=sample or 100.0,

@@ -116,8 +116,8 @@ class Rest:
                 if not folder.is_dir() or str(folder) == self._intake.archive.staging.folder:
                     continue
                 with lease_if_dead(folder) as dead:
-                    if dead:
-                        count = sum(one.name != ".lease" for one in folder.iterdir())
+                    count = sum(one.name != ".lease" for one in folder.iterdir())
+                    if dead and count:
                         path, found = f"{META}/staging/{folder.name}", f"{count} files of a run that died"
                         self._findings.add(Finding(Wrong.STRAY, path, "", found, Mend.SWEEP))
 

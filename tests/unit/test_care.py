@@ -1,13 +1,17 @@
 """A backup of the index, and a new index from the tree."""
 
+import errno
+import os
 import sqlite3
+import threading
 
 import pytest
 from support import dicom, drop
 
 from sorter.care import backup, reindex
 from sorter.config import load
-from sorter.errors import AlreadyRunningError, ConfigError, IndexUnusableError
+from sorter.errors import AlreadyRunningError, ArchiveError, ArchiveFullError, ConfigError, IndexUnusableError
+from sorter.index import Index
 from sorter.intake import Intake, check_index_is_there
 from sorter.organizer.lease import DaemonLease, RunsLease
 from sorter.rescan import backfill
@@ -99,3 +103,97 @@ def test_no_rescan_begins_while_a_new_index_is_built(config):
     with RunsLease(config.archive, alone=True), pytest.raises(AlreadyRunningError, match="for itself"):
         backfill(config)
     assert list((config.archive / ".sorter/staging").iterdir()) == []
+
+
+def everything(path):
+    """Every table, as text."""
+    connection = sqlite3.connect(path)
+    try:
+        return sorted(connection.iterdump())
+    finally:
+        connection.close()
+
+
+def test_a_backup_under_a_writing_daemon_opens_and_is_one_state_of_the_index(config, tmp_path):
+    """Rows are added all the while: of each batch the backup has all or nothing, and the chain holds."""
+    stop, sizes = threading.Event(), []
+
+    def write():
+        connection = sqlite3.connect(config.index_location, timeout=30)
+        while not stop.is_set():
+            with connection:
+                connection.execute(
+                    "INSERT INTO folders (path) SELECT 'a' || coalesce(max(id), 0) FROM folders"
+                )
+                connection.execute("INSERT INTO folders (path) SELECT 'b' || max(id) FROM folders")
+        connection.close()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for number in range(5):
+            backup(config, tmp_path / f"{number}.sqlite")
+            (found,) = rows(
+                tmp_path / f"{number}.sqlite", "SELECT count(*) FROM folders WHERE path LIKE 'a%'"
+            )
+            (also,) = rows(tmp_path / f"{number}.sqlite", "SELECT count(*) FROM folders WHERE path LIKE 'b%'")
+            assert rows(tmp_path / f"{number}.sqlite", "PRAGMA integrity_check") == [("ok",)]
+            assert found == also
+            sizes.append(found[0])
+    finally:
+        stop.set()
+        writer.join()
+    assert sizes == sorted(sizes)
+    backup(config, tmp_path / "last.sqlite")
+    assert everything(tmp_path / "last.sqlite") == everything(config.index_location)
+    Index.open(tmp_path / "last.sqlite", read_only=True).close()
+
+
+def test_a_backup_is_one_file_and_only_its_owner_may_read_it(config, tmp_path):
+    target = tmp_path / "to" / "copy.sqlite"
+    target.parent.mkdir()
+    backup(config, target)
+    assert rows(target, "PRAGMA journal_mode") == [("delete",)]
+    assert [path.name for path in target.parent.iterdir()] == ["copy.sqlite"]
+    assert target.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_backup_never_follows_or_replaces_a_link(config, tmp_path):
+    (tmp_path / "copy.sqlite").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError):
+        backup(config, tmp_path / "copy.sqlite")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_what_came_to_the_name_during_the_backup_stays(config, tmp_path, monkeypatch):
+    real = os.link
+
+    def late(source, target, **more):
+        drop(tmp_path, "copy.sqlite", b"mine")
+        return real(source, target, **more)
+
+    monkeypatch.setattr(os, "link", late)
+    with pytest.raises(ConfigError):
+        backup(config, tmp_path / "copy.sqlite")
+    assert (tmp_path / "copy.sqlite").read_bytes() == b"mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["archive", "copy.sqlite", "in"]
+
+
+def test_a_backup_where_there_are_no_links_replaces_nothing_either(config, tmp_path, monkeypatch):
+    def refuse(*_args, **_more):
+        raise OSError(errno.EPERM, "no links")
+
+    monkeypatch.setattr(os, "link", refuse)
+    backup(config, tmp_path / "copy.sqlite")
+    assert rows(tmp_path / "copy.sqlite") == rows(config.index_location)
+
+
+@pytest.mark.parametrize(("number", "kind"), [(errno.ENOSPC, ArchiveFullError), (errno.EIO, ArchiveError)])
+def test_a_backup_that_fails_says_so_and_leaves_nothing(config, tmp_path, monkeypatch, number, kind):
+    def fail(_fd):
+        raise OSError(number, "no")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(kind, match="backup"):
+        backup(config, tmp_path / "copy.sqlite")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["archive", "in"]

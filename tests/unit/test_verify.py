@@ -264,27 +264,22 @@ def test_only_what_is_old_enough_or_new_enough_is_read(found):
 def test_an_interrupted_verification_goes_on_where_it_ended_and_with_its_options(found, monkeypatch):
     ((first,),) = rows(found, "SELECT path FROM instances WHERE id = 1")
     (found.archive / first).unlink()
-    real, seen = reading_module.look, []
-
-    def look(root, row, **more):
-        seen.append(row.id)
-        if len(set(seen)) == 3:
-            raise KeyboardInterrupt
-        return real(root, row, **more)
-
-    monkeypatch.setattr("sorter.verification.survey.look", look)
     monkeypatch.setattr("sorter.verification.survey._TASK_FILES", 1)
     monkeypatch.setattr("sorter.verification.survey._SLICE", 1)
-    with pytest.raises(KeyboardInterrupt):
-        survey(found)
+    calls = []
+
+    def interrupt(*_done):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), Intake(found) as intake:
+        Survey(intake, Options(), progress=interrupt).run()
     options, after, upto, done = resumable(found.archive)
-    assert (options, upto) == (Options(), 4)
-    assert 0 < after < 3
-    assert done == after
-    monkeypatch.setattr("sorter.verification.survey.look", real)
+    assert (options, after, upto, done) == (Options(), 2, 4, 2)
     counts, report = survey(found, resume=True, quick=True)
     assert counts == {"missing": 1}, "what was found before the interruption is found again"
-    assert (report.resumed, report.instances, report.options.quick) == (after, 4 - after + 1, False)
+    assert (report.resumed, report.instances, report.options.quick) == (2, 3, False)
     assert resumable(found.archive) is None
 
 
