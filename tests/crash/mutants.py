@@ -1,20 +1,30 @@
-"""Copies of the package that each break one order rule by a few words; the crash tests see every one."""
+"""Copies of the package that each break one order rule by a few words; the crash tests see every one.
 
+``python -m tests.crash.mutants`` prints which of them each way of looking catches. The syncs are found, not
+listed by hand: each call of fsync, fdatasync and syncfs in the package is left out, one at a time.
+"""
+
+import ast
 import compileall
 import shutil
+import sys
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
-from support import ROOT
+ROOT = Path(__file__).parents[2]
+_SYNC_CALLS = ("fsync", "fdatasync", "syncfs")
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """A change of some modules: what it breaks, the scenario that shows it, and where to kill a run."""
+    """A change of some modules: what it breaks, the course that shows it, and what must catch it."""
 
     breaks: str
-    scenario: str
+    course: str  # of ``power.COURSES``
     edits: tuple[tuple[str, str, str], ...]  # module, its words, other words
-    call: str = ""  # kill at this call; empty: the order of calls alone shows it
+    by: tuple[str, ...] = ("order", "power")
+    call: str = ""  # kill at this call
 
     def make(self, folder):
         """Write the copy; returns the folder that holds it.
@@ -33,6 +43,56 @@ class Mutant:
         assert compileall.compile_dir(folder / "sorter", quiet=1)
         return folder
 
+
+# -- every sync left out, one at a time ------------------------------------------------------------------
+
+# (module, function): the rule that it serves, the course that shows it, what must see that it is missing.
+SYNCS = {
+    ("organizer/staging.py", "write"): ("rule 1", "small", ("order", "power")),
+    ("stage.py", "_decoded"): ("rule 1", "small", ("order", "power")),
+    ("organizer/tree.py", "sync"): ("rule 2", "small", ("order", "power")),
+    ("organizer/tree.py", "sync_all"): ("rule 1", "large", ("order", "power")),
+    ("organizer/tree.py", "make_root"): ("rule 2", "delete", ("order", "power")),
+    ("organizer/archive.py", "_make_durable"): ("rule 1", "foreign", ("power",)),
+    ("care.py", "_sync"): ("a backup that was reported is there", "backup", ("power",)),
+    ("quarantine/export.py", "_copy"): ("a file that was handed out is whole", "export", ("power",)),
+}
+# Syncs of what a daemon does beside bringing files in, and tells nobody of before they are done.
+ELSEWHERE = {
+    ("auditlog.py", "append"),
+    ("auditlog.py", "_sync_folder"),
+    ("events/quiet.py", "write_durably"),
+    ("events/quiet.py", "sync_folder"),
+    ("events/receipts.py", "_publish"),
+}
+
+
+def syncs():
+    """(module, function) of every call that syncs -> the function's text with and without the call."""
+    found = {}
+    for path in sorted((ROOT / "sorter").rglob("*.py")):
+        text = path.read_text()
+        for function in ast.walk(ast.parse(text)):
+            if isinstance(function, ast.FunctionDef):
+                whole = ast.get_source_segment(text, function)
+                for call in ast.walk(function):
+                    if isinstance(call, ast.Call) and getattr(call.func, "attr", "") in _SYNC_CALLS:
+                        words = ast.get_source_segment(text, call)
+                        key = (str(path.relative_to(ROOT / "sorter")), function.name)
+                        assert key not in found, f"two syncs in {key}: tell them apart"
+                        found[key] = (whole, whole.replace(words, "0"))
+    return found
+
+
+def _without_syncs():
+    texts = syncs()
+    return {
+        f"no sync in {module}, {function}": Mutant(rule, course, ((module, *texts[module, function]),), by)
+        for (module, function), (rule, course, by) in SYNCS.items()
+    }
+
+
+# -- rules broken otherwise ------------------------------------------------------------------------------
 
 _RECORD = """\
             index.record(outcomes, places, _path_keys(outcomes))  # one transaction: instances and ledger
@@ -65,26 +125,79 @@ _YIELD = "        archive.discard(batch.results)\n        yield outcomes\n"
 _REFUSED = "            outcomes += [self._refuse(one) for one in refused]\n"
 _SYNC = "            self._tree.sync()\n"
 
-MUTANTS = {
-    "staged files are not synced": Mutant(
+_WRITTEN = """\
+                for chunk in chunks:
+                    size += _write_all(fd, chunk)
+"""
+_SYNCED = """\
+                if sync:
+                    os.fsync(fd)
+"""
+_NOTE = """\
+.encode()], sync=True)
+        with contextlib"""
+_NAMED = """\
+        self._dirty.add(folder)
+
+    def touch(self, folder: str) -> None:
+"""
+
+MUTANTS = _without_syncs() | {
+    "staged files are synced, and then written": Mutant(
         "rule 1",
         "small",
-        (("organizer/staging.py", "                if sync:\n", "                if sync and not name:\n"),),
+        (("organizer/staging.py", _WRITTEN + _SYNCED, _SYNCED + _WRITTEN),),
     ),
-    "decoded files are not synced": Mutant(
+    "notes of quarantine are not synced": Mutant(
         "rule 1",
         "small",
-        (("stage.py", "            if job.sync:\n", "            if job.sync and not name:\n"),),
+        (("organizer/archive.py", _NOTE, _NOTE.replace("sync=True", "sync=False")),),
     ),
     "large batches are not synced": Mutant(
         "rule 1",
         "large",
         (("organizer/archive.py", "            if not synced:\n", "            if synced is None:\n"),),
     ),
+    "large batches are synced once they have names": Mutant(
+        "rule 1",
+        "large",
+        (
+            ("organizer/archive.py", "            if not synced:\n", "            if synced is None:\n"),
+            ("organizer/archive.py", _REFUSED + _SYNC, _REFUSED + "            self._tree.sync_all()\n"),
+        ),
+    ),
     "folders are not synced": Mutant(
         "rule 2",
         "small",
         (("organizer/archive.py", _REFUSED + _SYNC, _REFUSED),),
+    ),
+    "many folders are not synced": Mutant(
+        "rule 2",
+        "large",
+        (
+            (
+                "organizer/tree.py",
+                "            self.sync_all()\n        else:",
+                "            pass\n        else:",
+            ),
+        ),
+    ),
+    "the folder of a name is not synced": Mutant(
+        "rule 2",
+        "small",
+        (("organizer/tree.py", _NAMED, _NAMED.replace("self._dirty.add(folder)", "pass")),),
+    ),
+    "the folder of an adopted name is not synced": Mutant(
+        "rule 2",
+        "foreign",
+        (
+            (
+                "organizer/archive.py",
+                "        self._tree.touch(folder)\n        return True",
+                "        return True",
+            ),
+        ),
+        ("power",),
     ),
     "ancestors are not synced": Mutant(
         "rule 2",
@@ -103,12 +216,18 @@ MUTANTS = {
         "rule 2",
         "small",
         (("ingest.py", _PUBLISH + _RECORD, _EARLY + _PUBLISH + _LATE),),
+        ("kill", "power"),
         "linkat",
     ),
     "commits are not synced": Mutant(
         "rule 3",
         "delete",
         (("index/engine.py", '"synchronous = FULL"', '"synchronous = NORMAL"'),),
+    ),
+    "the index is never synced": Mutant(
+        "rule 3",
+        "delete",
+        (("index/engine.py", '"synchronous = FULL"', '"synchronous = OFF"'),),
     ),
     "source retired before its row": Mutant(
         "rule 3",
@@ -123,30 +242,60 @@ MUTANTS = {
                 "return True",
             ),
         ),
+        ("kill", "power"),
         "unlinkat",
     ),
     "written in place": Mutant(
         "rule 4",
         "small",
         (("organizer/tree.py", _LINK, _IN_PLACE),),
+        ("kill", "order", "power"),
         "write",
     ),
     "published by a rename that replaces": Mutant(
         "rule 4",
         "obstructed",
         (("organizer/tree.py", _LINK, _RENAME),),
+        ("kill", "order", "power"),
         "fsync",
     ),
     "own bytes under a name are not adopted": Mutant(
         "rule 4",
         "obstructed",
         (("organizer/archive.py", "lambda fd: _digest(fd) == sha256)", "lambda fd: False)"),),
+        ("kill",),
         "fdatasync",
     ),
     "staging is not swept": Mutant(
         "the sweep",
         "small",
         (("rescan.py", "        intake.archive.sweep()\n", ""),),
+        ("kill",),
         "linkat",
     ),
 }
+
+
+def _mark(wrong):
+    return "" if wrong is None else "yes" if wrong else "-"
+
+
+def main():
+    """Print what catches each mutant."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from crash.caught import caught
+
+    print(f"{'mutant':58} kill  order power")
+    survivors = 0
+    for name, mutant in MUTANTS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            found = caught(mutant, Path(folder), every=True)
+        survivors += not any(found.values())
+        marks = [f"{_mark(found.get(way)):5}" for way in ("kill", "order", "power")]
+        print(f"{name:58} {' '.join(marks)}", flush=True)
+    print(f"{len(MUTANTS)} mutants, {len(MUTANTS) - survivors} caught")
+    sys.exit(survivors > 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -4,19 +4,24 @@ A course is a command line, with others before it: to add one, add an entry to `
 """
 
 import hashlib
+import json
 import os
 import shutil
+import signal
 import sqlite3
+import threading
+import time
 from collections.abc import Callable
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
+from pathlib import Path
 
 from crash.facts import META, Expected, Work, after_crash, after_rerun, after_third, sha256
 from crash.power_cuts import PLAIN, fates
 from crash.power_disk import Disk
-from crash.power_log import TRACE, Reader
-from crash.runs import sample
+from crash.power_log import TRACE, Reader, readable
+from crash.runs import SECONDS, Call, sample
 from crash.scenarios import SCENARIOS, Scenario
 from support import tree
 
@@ -34,10 +39,12 @@ class Course:
 
     scenario: Scenario
     command: tuple[str, ...] = RESCAN
-    before: tuple[tuple[str, ...], ...] = ()
+    before: tuple[tuple[str, ...] | Callable[[Work], None], ...] = ()  # or what a person does
     again: tuple[tuple[str, ...], ...] = (RESCAN,)
+    environ: dict[str, str] = field(default_factory=dict)
+    until: Callable[[Work], bool] | None = None  # the command is a daemon: end it by SIGTERM then
     foreign: bool = False  # what lies in the archive before was put there just now, unsynced, by somebody
-    also: Callable[[Work], list[str]] = lambda _work: []  # what else is wrong after a cut
+    also: Callable[[Work, bool], list[str]] = lambda _work, _is_end: []  # what else is wrong after a cut
 
     @property
     def converges(self):
@@ -49,20 +56,22 @@ class Course:
 
 
 BACKUP = ("backup", "--archive", "{archive}", "{folder}/copy.sqlite")
+EXPORT = ("quarantine", "export", "--all", "--archive", "{archive}", "{folder}/handed")
+RETRY = ("quarantine", "retry", "--all", "--archive", "{archive}", "--incoming", "{incoming}")
 REINDEX = ("reindex", "--archive", "{archive}")
 
 
-def _copy(work):
-    """A backup that has its name is whole."""
+def _copy(work, is_end):
+    """A backup that has its name is whole; one that was reported has its name."""
     path = work.folder / "copy.sqlite"
     if not path.exists():
-        return []
+        return ["the backup that was reported is not there"] if is_end else []
     with closing(sqlite3.connect(path)) as connection:
         rows = connection.execute("SELECT count(*) FROM instances").fetchone()[0]
     return [] if rows == len(work.instances()) else ["the backup lacks rows"]
 
 
-def _old_ledger(work):
+def _old_ledger(work, _is_end):
     """The ledger that reindexing sets aside is there, under the one or the other name."""
     for path in (work.archive / META).glob("index.sqlite*"):
         if not path.name.endswith(("-wal", "-shm", "-journal")):
@@ -73,9 +82,67 @@ def _old_ledger(work):
     return ["the old ledger is gone"]
 
 
+def _exported(work, is_end):
+    """A file that was handed out is whole under its name; when that was reported, all are there."""
+    theirs = {path.name: path.read_bytes() for path in (work.archive / META / "quarantine").rglob("*.*")}
+    found = {path.name: path.read_bytes() for path in work.folder.glob("handed/**/*.*") if path.is_file()}
+    named = {name: data for name, data in found.items() if not name.startswith(".")}
+    wrong = [f"handed out, and not whole: {name}" for name in named if named[name] != theirs[name]]
+    lacking = theirs.keys() - named.keys() if is_end else ()
+    return wrong + [f"reported as handed out, and not there: {name}" for name in lacking]
+
+
+def _obstructed_twice():
+    """Two files of somebody else under the only two names that an instance may have."""
+    taken = next(name for name, data in SCENARIOS["obstructed"].leftovers().items() if not is_dicom(data))
+    uid = taken.removesuffix(".dcm").partition("/CT.")[2]
+    return {taken: b"somebody's notes", f"{taken.removesuffix('.dcm')}.{uid}.dcm": b"more notes"}
+
+
+def _make_way(work):
+    """Move one of them away."""
+    name = next(iter(work.leftovers))
+    (work.archive / name).unlink()
+    del work.leftovers[name]
+
+
+def is_dicom(data):
+    return data[128:132] == b"DICM"
+
+
+def _is_done(work):
+    """Whether the daemon has an outcome for each source."""
+    try:
+        report = json.loads((work.archive / META / "status.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return False
+    return report.get("since_start", {}).get("seen", 0) >= len(work.sources)
+
+
+_SOURCES = SCENARIOS["obstructed"].sources()
 COURSES = {name: Course(scenario) for name, scenario in SCENARIOS.items() if not scenario.by_hand} | {
     "obstructed": Course(SCENARIOS["obstructed"], BY_HAND, again=(BY_HAND,)),
-    "foreign": Course(SCENARIOS["obstructed"], BY_HAND, again=(BY_HAND,), foreign=True),
+    "foreign": Course(
+        Scenario(lambda: {"a.dcm": _SOURCES["a/1.dcm"]}, leftovers=SCENARIOS["obstructed"].leftovers),
+        BY_HAND,
+        again=(BY_HAND,),
+        foreign=True,
+    ),
+    "daemon": Course(
+        SCENARIOS["delete"],
+        ("run", "--archive", "{archive}", "--incoming", "{incoming}"),
+        environ={"SORTER_INCOMPLETE_SECONDS": "0"},
+        until=_is_done,
+    ),
+    "retry": Course(
+        Scenario(
+            lambda: {"a.dcm": SCENARIOS["obstructed"].sources()["a/2.dcm"]}, leftovers=_obstructed_twice
+        ),
+        RETRY,
+        before=(BY_HAND, _make_way),
+        again=(RETRY, BY_HAND),
+    ),
+    "export": Course(SCENARIOS["small"], EXPORT, before=(RESCAN,), also=_exported),
     "backup": Course(SCENARIOS["small"], BACKUP, before=(RESCAN,), also=_copy),
     "reindex": Course(
         SCENARIOS["small"], REINDEX, before=(RESCAN,), again=(REINDEX, RESCAN), also=_old_ledger
@@ -91,7 +158,7 @@ def _ignored(name):
 def command(sorter, work, course, line, output=None, **how):
     """One run of a command line."""
     words = [word.format(folder=work.folder, incoming=work.incoming, archive=work.archive) for word in line]
-    environ = {"SORTER_RETIRE": course.scenario.retire}
+    environ = {"SORTER_RETIRE": course.scenario.retire, **course.environ}
     return sorter.run(output or work.folder, *words, environ=environ, **how)
 
 
@@ -106,6 +173,7 @@ class Recording:
     allowed: Expected  # what may lie there at any time during the run
     reported: Expected  # what lies there once it has said that it is done
     expected: Expected  # what lies there once all is done
+    log: list[Call]
     held: set[str] = field(default_factory=set)  # digests of what lay there before, none of which may vanish
     outputs: count = field(default_factory=count)
 
@@ -114,8 +182,11 @@ class Recording:
         """Run the course without a cut; the folder then stays its own for all cuts."""
         work = Work(folder, **course.scenario.work())
         for line in course.before:
-            done = command(sorter, work, course, line)
-            assert done.status in (0, 1), done.stderr
+            if callable(line):
+                line(work)
+            else:
+                done = command(sorter, work, course, line)
+                assert done.status in (0, 1), done.stderr
         return cls.of(sorter, course, work)
 
     @classmethod
@@ -127,9 +198,11 @@ class Recording:
             disk.step("somebody puts files into the archive")
             disk.unsettle(disk.find(work.archive))
         line = course.command if earlier is None else course.again[-1]
-        done = command(sorter, work, course, line, trace=TRACE)
+        with _ended(work, course.until if earlier is None else None):
+            done = command(sorter, work, course, line, trace=TRACE)
         assert done.status in (0, 1), done.stderr
         Reader(disk, _ignored).read(done.log)
+        log = [readable(call) for call in done.log]
         check_model(disk, work)
         reported = Expected.of(work)
         for line in course.again:
@@ -143,7 +216,7 @@ class Recording:
         )
         if earlier is not None:
             assert after_rerun(work, earlier.expected, done, retires=course.scenario.retires) == []
-        return cls(sorter, course, work, disk, allowed, reported, expected, held)
+        return cls(sorter, course, work, disk, allowed, reported, expected, log, held)
 
     # -- which cuts -------------------------------------------------------------------------------------
 
@@ -175,7 +248,7 @@ class Recording:
         lay_out(self.work.folder, files)
         try:
             wrong = after_crash(self.work, self.allowed, retires=self.course.scenario.retires)
-            wrong += self._lost() + self.course.also(self.work)
+            wrong += self._lost() + self.course.also(self.work, is_end)
             if is_end:
                 wrong += self._broken_word()
         except Exception as error:
@@ -228,11 +301,34 @@ class Recording:
             shutil.rmtree(folder)
 
 
+@contextmanager
+def _ended(work, until):
+    """End the daemon that is started meanwhile, once it has done all."""
+
+    def end():
+        lock = work.archive / META / "daemon.lock"
+        deadline = time.monotonic() + SECONDS
+        while not until(work) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        # https://docs.kernel.org/filesystems/proc.html: /proc/locks names holder and inode
+        for line in Path("/proc/locks").read_text().splitlines():
+            words = line.split()
+            if words[1] == "FLOCK" and int(words[5].rpartition(":")[2]) == lock.stat().st_ino:
+                os.kill(int(words[4]), signal.SIGTERM)
+
+    thread = threading.Thread(target=end if until else lambda: None)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
 def _digests(folder):
     """Digest of each file that holds what somebody dropped: not staging, not the index, not our notes."""
     for path in folder.rglob("*"):
         parts = path.relative_to(folder).parts
-        own = META in parts and "quarantine" not in parts
+        own = META in parts and ("quarantine" not in parts or path.suffix == ".json")
         if not own and not _ignored(parts[0]) and not path.is_symlink() and path.is_file():
             yield sha256(path.read_bytes())
 
