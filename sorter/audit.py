@@ -16,11 +16,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlalchemy import Connection
+
 from sorter.config import Config
 from sorter.index import Index, chain, conservation
 from sorter.index.ledger import words
-from sorter.model import Candidate, Kind, Reason
-from sorter.observer.walk import RootUnavailable, Walker
+from sorter.index.names import original
+from sorter.model import Candidate, Kind, Reason, Refused
+from sorter.observer.walk import RootUnavailable, Walker, look
 
 KEPT = 100  # findings and open sources that are named; all are counted
 _EMPTY = chain.ORIGIN
@@ -174,10 +177,19 @@ def _check_rows(index: Index, found: Audit, patience: float) -> None:
         for path, problem in conservation.problems(connection):
             found.found(problem, path, f"verification found this archived file {problem}")
         for path, when in conservation.unread(connection):
-            found.opened("unreadable", path, _seconds_since(when), patience)
+            if _is_unread(connection, original(path)):
+                found.opened("unreadable", path, _seconds_since(when), patience)
         if unfinished := conservation.unfinished_moves(connection):
             detail = f"{unfinished} were begun and not ended: run the same relayout or undo again"
             found.found("unfinished_move", "the journal of moves", detail)
+
+
+def _is_unread(connection: Connection, path: str) -> bool:
+    """Whether it is there as it was; else it is gone, or became another version: chmod alone makes it one."""
+    seen = look(path)
+    if not isinstance(seen, Candidate):
+        return isinstance(seen, Refused) and seen.reason is Reason.UNREADABLE
+    return any(row.reason == Reason.UNREADABLE for _, row in words(connection, [seen]))
 
 
 def _check_quarantine(config: Config, index: Index, found: Audit) -> None:

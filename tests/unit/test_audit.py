@@ -152,6 +152,23 @@ def test_a_source_that_could_not_be_read_is_open(settled):
     assert (account.seen, account.open_count) == (6, {"unreadable": 1})
 
 
+def test_a_source_that_was_unreadable_and_is_another_version_now_is_not_open(settled):
+    """``chmod`` makes it readable, and makes it another version."""
+    unread = "UPDATE sources SET outcome = 'rejected', reason = 'unreadable'"
+    meddle(settled, f"{unread} WHERE name = 'junk.txt'")
+    assert audit(settled).open_count == {"unreadable": 1}
+    (settled.incoming[0] / "junk.txt").chmod(0o600)
+    assert audit(settled).open_count == {"waiting": 1}
+    backfill(settled)
+    assert audit(settled).open_count == {}
+
+
+def test_a_source_that_was_unreadable_and_is_gone_is_not_open(settled):
+    meddle(settled, "UPDATE sources SET outcome = 'rejected', reason = 'unreadable' WHERE name = 'junk.txt'")
+    (settled.incoming[0] / "junk.txt").unlink()
+    assert audit(settled).open_count == {}
+
+
 def test_only_what_was_recorded_since_is_counted(settled):
     meddle(settled, "UPDATE batches SET recorded_at = '2020-01-01T00:00:00+00:00' WHERE id = 1")
     assert audit(settled, since="2021-01-01T00:00:00+00:00").summary()["seen"] == 1
