@@ -289,6 +289,8 @@ class Recording:
             wrong = after_rerun(self.work, self.expected, done, retires=retires)
             stamps = self.work.stamps()
             third = command(self.sorter, self.work, self.course, self.course.again[-1], output)
+            if third.status not in (0, 1):
+                return [*wrong, f"the third run ended with {third.status}: {third.stderr[-400:]}"]
             return wrong + after_third(self.work, stamps, third)
 
     @contextmanager

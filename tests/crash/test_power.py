@@ -11,7 +11,7 @@ from crash.power_cuts import PLAIN, fates
 from crash.power_disk import DROPPED, KEPT, SECTOR, Disk, Node
 from crash.runs import sample
 
-CUTS, SEEDS, RECOVERIES = 24, 1, 6  # of the sample, for each course
+CUTS, SEEDS, RECOVERIES = 20, 1, 5  # of the sample, for each course
 FULL_SEEDS, FULL_RECOVERIES = 4, 400
 AGAIN = 3  # states from which a recovery is cut in its turn
 
