@@ -17,6 +17,7 @@ from sorter.config import Config
 from sorter.errors import ArchiveFullError, ConfigError, IndexUnusableError
 from sorter.index import Index
 from sorter.ingest import ingest
+from sorter.journal import finish
 from sorter.model import Candidate, Kind, Outcome, Reason, Refused
 from sorter.observer.emptied import Emptied
 from sorter.observer.retire import retire
@@ -101,6 +102,7 @@ class Intake:
             stack.callback(self.archive.close)
             with self.archive.turn():  # migrations are writes too
                 self.index = self._open_index()
+                finish(self.archive, self.index)  # what a crash left of a relayout or an undo
             stack.callback(self._close_index)
             self.workers = Workers(
                 count=config.worker_count, memory_mb=config.worker_memory_mb, seconds=config.worker_seconds

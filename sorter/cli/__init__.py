@@ -26,7 +26,9 @@ COMMANDS = {
     "find": "Search the index.",
     "quarantine": "See what was refused and why; bring it in, hand it out, or give it up.",
     "reindex": "Build a new index from the archive tree.",
+    "relayout": "Re-sort the archive by another template; and back.",
     "status": "Say how the daemon and the archive are; exit status fit for a health check.",
+    "undo": "Take a mistaken drop back out of the archive, to a folder.",
     "verify": "Check every archived file against the index, and mend what can be mended.",
 }
 _FLAGS = (

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, select
+from sqlalchemy import Connection, bindparam, insert, select
 
 from sorter.errors import IndexUnusableError
 from sorter.index.names import all_signed, signed, storable
@@ -42,7 +42,7 @@ def rows_of(connection: Connection, candidates: Sequence[Candidate]) -> dict[Can
         raise IndexUnusableError("the ledger holds an unknown outcome: run `sorter audit`") from None
 
 
-def words(connection: Connection, candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, Row[Any]]]:
+def words(connection: Connection, candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, Any]]:
     """Those of these versions that the ledger knows, each with its row as it is; columns as in ``_rows``."""
     by_folder: dict[str, list[Candidate]] = defaultdict(list)
     for one in candidates:

@@ -1,0 +1,225 @@
+"""A mistaken drop goes back out of the archive whole: its files to a folder, its rows out of the index."""
+
+import json
+import sqlite3
+from contextlib import closing
+
+import pytest
+from click.testing import CliRunner
+from inline import config, inline, rows
+from support import UID, dicom, drop, tree
+
+from sorter.audit import audit
+from sorter.cli import group
+from sorter.errors import ConfigError
+from sorter.intake import Intake
+from sorter.rescan import backfill
+from sorter.undo import Selection, look_up, recent, undo
+from sorter.verification import Options, Survey
+
+pytestmark = pytest.mark.usefixtures("inline")
+__all__ = ["inline"]
+
+
+@pytest.fixture
+def found(tmp_path):
+    """A good drop, and a mistaken one with a file that the good one had too, and one more of its series."""
+    drop(tmp_path / "in", "good/a", dicom(1))
+    drop(tmp_path / "in", "good/b", dicom(2))
+    backfill(config(tmp_path))
+    drop(tmp_path / "in", "bad/again", dicom(1))
+    drop(tmp_path / "in", "bad/c", dicom(3))
+    drop(tmp_path / "in", "bad/d", dicom(1, study=2, patient="P2"))
+    drop(tmp_path / "in", "bad/e", dicom(1, study=2, patient="P2"))
+    backfill(config(tmp_path))
+    return config(tmp_path)
+
+
+def uids(found):
+    return sorted(uid.removeprefix(UID) for (uid,) in rows(found, "SELECT sop_instance_uid FROM instances"))
+
+
+def words(found):
+    query = "SELECT source, outcome, reason FROM source_view ORDER BY source"
+    return {source.rpartition("/")[2]: (outcome, reason) for source, outcome, reason in rows(found, query)}
+
+
+def is_sound(found):
+    assert audit(found).findings == []
+    with Intake(found) as intake:
+        assert Survey(intake, Options()).run().findings.counts() == {}
+
+
+def test_the_instances_of_a_batch_go_with_their_rows(found):
+    before = tree(found.archive)
+    report = undo(found, Selection(batches=(2,)))
+    assert (report.withdrawn, report.stay, report.kept) == (2, 0, 0)
+    assert uids(found) == [".1.1.1", ".1.1.2"]
+    withdrawn = tree(found.archive / report.folder)
+    gone = before.keys() - tree(found.archive).keys()
+    assert {path: before[path] for path in gone} == {
+        path: data for path, data in withdrawn.items() if path.endswith(".dcm")
+    }
+    is_sound(found)
+
+
+def test_the_patient_and_study_that_only_it_had_go_and_others_stay(found):
+    undo(found, Selection(batches=(2,)))
+    levels = [rows(found, f"SELECT count(*) FROM {table}") for table in ("patients", "studies", "series")]
+    assert levels == [[(1,)]] * 3
+
+
+def test_the_ledger_says_withdrawn_and_keeps_what_it_said_before(found):
+    undo(found, Selection(batches=(2,)))
+    withdrawn = ("ignored", "withdrawn")
+    expected = {"a": ("stored", None), "b": ("stored", None), "again": ("duplicate", None)}
+    assert words(found) == expected | dict.fromkeys("cde", withdrawn)
+    assert rows(found, "SELECT count(*) FROM sources WHERE superseded") == [(3,)]
+
+
+def test_what_was_known_lies_beside_the_files(found):
+    report = undo(found, Selection(batches=(2,)))
+    (note,) = (found.archive / report.folder).glob("rows-*.json")
+    said = json.loads(note.read_text())
+    assert sorted(one["sop_instance_uid"] for one in said) == [f"{UID}.1.1.3", f"{UID}.2.1.1"]
+    assert {one["patient_id"]: len(one["sources"]) for one in said} == {"P1": 1, "P2": 2}
+
+
+def test_a_source_that_still_lies_there_does_not_come_in_again(found):
+    undo(found, Selection(batches=(2,)))
+    tally = backfill(found)
+    assert (tally.summary()["stored"], tally.summary()["ignored"], tally.adopted) == (0, 3, 0)
+    assert uids(found) == [".1.1.1", ".1.1.2"]
+
+
+def test_from_elsewhere_it_can_come_in_again(found, tmp_path):
+    report = undo(found, Selection(batches=(2,)))
+    (found.archive / report.folder).rename(tmp_path / "elsewhere")
+    assert backfill(found, [tmp_path / "elsewhere"]).summary()["stored"] == 2
+    is_sound(found)
+
+
+def test_what_another_source_brought_too_stays(found):
+    report = undo(found, Selection(batches=(1,)))
+    assert (report.withdrawn, report.stay) == (1, 1)
+    assert uids(found) == [".1.1.1", ".1.1.3", ".2.1.1"]
+    is_sound(found)
+
+
+def test_a_dropped_folder_can_be_named_instead(found, tmp_path):
+    report = undo(found, Selection(under=str(tmp_path / "in/bad")))
+    assert report.withdrawn == 2
+    assert uids(found) == [".1.1.1", ".1.1.2"]
+
+
+def test_a_folder_whose_name_only_begins_like_it_is_another(found, tmp_path):
+    assert look_up(found, Selection(under=str(tmp_path / "in/ba"))).instances == 0
+
+
+def test_nothing_selected_is_a_mistake(found):
+    with pytest.raises(ConfigError, match="nothing is selected"):
+        undo(found, Selection())
+
+
+def test_a_missing_file_keeps_its_row(found):
+    (path,) = rows(found, f"SELECT path FROM instances WHERE sop_instance_uid = '{UID}.2.1.1'")[0]
+    (found.archive / path).unlink()
+    report = undo(found, Selection(batches=(2,)))
+    assert (report.withdrawn, report.kept) == (1, 1)
+    assert ".2.1.1" in uids(found)
+
+
+def test_recent_batches_are_listed_newest_first(found):
+    listed = recent(found)
+    assert [(one["id"], one["sources"], one["stored"]) for one in listed] == [(2, 4, 2), (1, 2, 2)]
+    assert listed[0]["folder"].endswith("/in/bad")
+
+
+def test_the_next_instance_of_a_withdrawn_series_begins_anew(found, tmp_path):
+    undo(found, Selection(batches=(1, 2)))
+    assert uids(found) == []
+    drop(tmp_path / "in", "new", dicom(7))
+    backfill(found)
+    assert uids(found) == [".1.1.7"]
+    is_sound(found)
+
+
+# -- the command ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def command(found, monkeypatch):
+    monkeypatch.setenv("SORTER_CONFIG", "")
+
+    def run(*args, **how):
+        where = ["--archive", str(found.archive)]
+        return CliRunner().invoke(group, ["undo", *where, *args], standalone_mode=False, **how)
+
+    return run
+
+
+def test_it_asks_first(command, found):
+    assert "nothing was moved" in str(command("2", input="").exception)
+    assert len(uids(found)) == 4
+    assert command("2", input="y\n").return_value == 0
+    assert len(uids(found)) == 2
+
+
+def test_ranges_and_json(command):
+    facts = json.loads(command("1-2", "--yes", "--json").stdout)
+    assert (facts["instances"], facts["withdrawn"]) == (4, 4)
+
+
+def test_a_dry_run_changes_nothing(command, found):
+    assert json.loads(command("2", "--dry-run", "--json").stdout)["instances"] == 2
+    assert len(uids(found)) == 4
+
+
+def test_a_list_is_a_page_for_people(command):
+    lines = command("--list").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["batch", "2", "1"]
+
+
+@pytest.mark.parametrize("word", ["x", "2-x", "-"])
+def test_what_is_no_batch_is_said_so(command, word):
+    assert "is no batch" in str(command("--yes", "--", word).exception)
+
+
+def test_an_unknown_batch_selects_nothing(command):
+    assert command("99", "--yes").return_value == 1
+
+
+def test_a_crash_before_the_rows_changed_is_taken_back(found, monkeypatch):
+    """And one after it is finished: at the next start of anything that writes."""
+    before, published = words(found), tree(found.archive)
+
+    def crash(*_):
+        raise sqlite3.OperationalError("no")
+
+    monkeypatch.setattr("sorter.undo.withdrawal.withdraw", crash)
+    with pytest.raises(sqlite3.OperationalError):
+        undo(found, Selection(batches=(2,)))
+    assert rows(found, "SELECT DISTINCT state FROM moves") == [("planned",)]
+    backfill(found)
+    assert (words(found), tree(found.archive)) == (before, published)
+    assert rows(found, "SELECT count(*) FROM moves") == [(0,)]
+    is_sound(found)
+
+
+def test_a_crash_before_the_old_names_went_is_finished(found, monkeypatch):
+    monkeypatch.setattr("sorter.journal.Mover.clear", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        undo(found, Selection(batches=(2,)))
+    monkeypatch.undo()
+    with closing(sqlite3.connect(found.index_location)) as connection:
+        assert connection.execute("SELECT DISTINCT state FROM moves").fetchall() == [("moved",)]
+    monkeypatch.setattr("sorter.intake.Workers", inline_workers())
+    backfill(found)
+    assert uids(found) == [".1.1.1", ".1.1.2"]
+    is_sound(found)
+
+
+def inline_workers():
+    from inline import Inline
+
+    return Inline
