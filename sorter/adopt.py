@@ -42,10 +42,11 @@ def adopt(intake: Intake, *, rebuild: bool = False, progress: Progress = lambda 
         Everything is adopted: instances count as stored when they came, not now.
     """
     adopted = done = 0
+    root = intake.archive.locate("")
     with contextlib.closing(_Orphans(intake)) as orphans:
-        for paths in orphans.chunks():
-            located = [intake.archive.locate(path) for path in paths]
-            found = intake.workers.examine(located, intake.layout.keywords, intake.recipe)
+        parts = ([intake.archive.locate(path) for path in chunk] for chunk in orphans.chunks())
+        for located, found in intake.workers.examine_all(parts, intake.layout.keywords, intake.recipe):
+            paths = [path.removeprefix(root) for path in located]
             instances = {path: one for path, one in zip(paths, found, strict=True) if one is not None}
             with intake.archive.turn():
                 adopted += _record(intake, instances, rebuild=rebuild)

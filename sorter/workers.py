@@ -132,35 +132,56 @@ class Workers:
                 return None
             return None if found is None else list(found)
 
-    def examine(
-        self, paths: Sequence[str], keywords: frozenset[str], recipe: Recipe | None = None
-    ) -> list[Instance | None]:
-        """Read published files as instances; ``None`` for what is none, or what a worker died over.
+    def examine(self, paths: Sequence[str], keywords: frozenset[str]) -> list[Instance | None]:
+        """Read published files as instances; ``None`` for what is none, or what a worker died over."""
+        return self._examined(tuple(paths), keywords, None, None)
+
+    def examine_all(
+        self, parts: Iterable[Sequence[str]], keywords: frozenset[str], recipe: Recipe
+    ) -> Iterator[tuple[Sequence[str], list[Instance | None]]]:
+        """Examine many, in parts, each with its files, in order; the next ones are under way meanwhile.
 
         Parameters
         ----------
         recipe
-            How they were staged: then it is found out anew why pixels were kept as they came.
+            How they were staged: it is found out anew why pixels were kept as they came.
         """
-        like = Job((), recipe.staging, "examined-", recipe.families, keywords, False) if recipe else None
-        return self._examine(tuple(paths), keywords, like)
+        ahead: deque[tuple[tuple[str, ...], Job, ProcessFuture[Any]]] = deque()
+        for part in parts:
+            prefix = f"examined-{next(self._numbers)}-"
+            like = Job((), recipe.staging, prefix, recipe.families, keywords, False)
+            paths = tuple(part)
+            ahead.append((paths, like, self._task(examine, paths, keywords, like, size=_bytes(paths))))
+            if len(ahead) > self.count:
+                paths, like, future = ahead.popleft()
+                yield paths, self._examined(paths, keywords, like, future)
+        while ahead:
+            paths, like, future = ahead.popleft()
+            yield paths, self._examined(paths, keywords, like, future)
 
-    def _examine(
-        self, paths: tuple[str, ...], keywords: frozenset[str], like: Job | None
+    def _examined(
+        self,
+        paths: tuple[str, ...],
+        keywords: frozenset[str],
+        like: Job | None,
+        future: ProcessFuture[Any] | None,
     ) -> list[Instance | None]:
-        more = () if like is None else (like,)
+        """What a task gives, or a new one; where a worker dies, each file alone, then without decoding."""
         try:
-            return list(self._result(self._task(examine, paths, keywords, *more, size=_bytes(paths))))
+            if future is None:
+                more = () if like is None else (like,)
+                future = self._task(examine, paths, keywords, *more, size=_bytes(paths))
+            return list(self._result(future))
         except _DIED as error:
             self._check_pool()
             if like is not None:
                 _discard_leftovers(like)
             if isinstance(error, _BROKE):
-                return self._examine(paths, keywords, like)
+                return self._examined(paths, keywords, like, None)
         if len(paths) > 1:
-            return [one for path in paths for one in self._examine((path,), keywords, like)]
+            return [one for path in paths for one in self._examined((path,), keywords, like, None)]
         if like is not None and like.decode:
-            return self._examine(paths, keywords, replace(like, decode=False))
+            return self._examined(paths, keywords, replace(like, decode=False), None)
         return [None]
 
     def rest(self) -> None:

@@ -27,9 +27,13 @@ class Inline:
     def fingerprints(self, paths):
         return compare(paths)
 
-    def examine(self, paths, keywords, recipe=None):
-        like = recipe and Job((), recipe.staging, "examined-", recipe.families, keywords)
-        return examine(tuple(paths), keywords, like)
+    def examine(self, paths, keywords):
+        return examine(tuple(paths), keywords)
+
+    def examine_all(self, parts, keywords, recipe):
+        like = Job((), recipe.staging, "examined-", recipe.families, keywords)
+        for part in parts:
+            yield part, examine(tuple(part), keywords, like)
 
     def rest(self):
         """Nothing runs."""

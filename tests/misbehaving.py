@@ -87,11 +87,18 @@ def hanging(*_args):
     _hang()
 
 
-def examine_poisoned(paths, keywords):
+def examine_poisoned(paths, keywords, like=None):
     """Dies over any path that ends in poison."""
     if any(path.endswith(POISON) for path in paths):
         _kill()
-    return real.examine(paths, keywords)
+    return real.examine(paths, keywords, like)
+
+
+def examine_dying_to_decode(paths, keywords, like=None):
+    """Dies wherever it is to decode."""
+    if like.decode:
+        _kill()
+    return real.examine(paths, keywords, like)
 
 
 def dead_on_arrival(*_args):

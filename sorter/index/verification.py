@@ -35,7 +35,7 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """What looking at an archived file gave; ``read`` is false where its bytes were not read."""
+    """What looking at an archived file gave; not ``read``: it is there, and its bytes were not read."""
 
     id: int
     path: str
@@ -139,26 +139,27 @@ def longest_unread(connection: Connection) -> str | None:
 def tell(connection: Connection, words: Sequence[Word], now: str) -> None:
     """Record what was found; nothing about an instance that has another path or digest by now.
 
-    Where a file was not read, a problem that only reading shows stays.
+    A file that was not read is there, and that is all: of problems, only that it was missing is settled.
     """
-    for read in (True, False):
-        some = [one for one in words if one.read is read]
-        if not some:
-            continue
-        change = instances.update().where(
-            instances.c.id == bindparam("number"),
-            instances.c.path == bindparam("place"),
-            instances.c.sha256 == bindparam("digest"),
-        )
-        rows: list[dict[str, Any]] = [
-            {"number": one.id, "place": one.path, "digest": one.sha256, "found": one.problem} for one in some
-        ]
-        if read:
-            change = change.values(verified_at=now, problem=bindparam("found"))
-        else:
-            fine = bindparam("found").is_(None) & (instances.c.problem == str(Problem.DAMAGED))
-            change = change.where(~fine).values(problem=bindparam("found"))
-        connection.execute(change, rows)
+    same = (
+        instances.c.id == bindparam("number"),
+        instances.c.path == bindparam("place"),
+        instances.c.sha256 == bindparam("digest"),
+    )
+    change = instances.update().where(*same)
+    rows: list[dict[str, Any]] = [
+        {"number": one.id, "place": one.path, "digest": one.sha256, "found": one.problem}
+        for one in words
+        if one.read
+    ]
+    if rows:
+        connection.execute(change.values(verified_at=now, problem=bindparam("found")), rows)
+    there: list[dict[str, Any]] = [
+        {"number": one.id, "place": one.path, "digest": one.sha256} for one in words if not one.read
+    ]
+    if there:
+        change = change.where(instances.c.problem == str(Problem.MISSING))
+        connection.execute(change.values(problem=None), there)
 
 
 def is_fine_again(connection: Connection, sop_instance_uids: Collection[str]) -> None:

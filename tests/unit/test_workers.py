@@ -280,6 +280,31 @@ def test_a_file_that_kills_workers_is_no_instance_and_the_others_are(pool, tmp_p
     assert [one is not None for one in found] == [True, False, True]
 
 
+def test_many_are_examined_in_order_whatever_a_worker_dies_over(recipe, tmp_path, monkeypatch):
+    """The poisoned one is no instance; those of its part, and of the parts under way, are."""
+    monkeypatch.setattr(module, "examine", misbehaving.examine_poisoned)
+    names = (("a", "b"), ("c", misbehaving.POISON, "d"), ("e",))
+    parts = [[str(drop(tmp_path, name, dicom())) for name in part] for part in names]
+    pool = Workers(count=2, memory_mb=512, seconds=60)
+    found = list(pool.examine_all(parts, frozenset(), recipe))
+    pool.close()
+    assert [list(paths) for paths, _ in found] == parts
+    said = [[one is not None for one in some] for _, some in found]
+    assert said == [[True, True], [True, False, True], [True]]
+    assert list((tmp_path / "staging").iterdir()) == []
+
+
+def test_over_what_a_decoder_dies_it_is_said_why_the_pixels_were_kept(recipe, pool, tmp_path, monkeypatch):
+    """As ingest says it: without decoding, the file is an instance after all."""
+    monkeypatch.setattr(module, "examine", misbehaving.examine_dying_to_decode)
+    path = str(drop(tmp_path, "a", bundled(ENCAPSULATED).read_bytes()))
+    ((_, (one,)),) = pool.examine_all([[path]], frozenset(), recipe)
+    assert (one.pixels, one.note) == (
+        Pixels.KEPT_DECODER_CRASHED,
+        "crashed, hung or needed too much memory",
+    )
+
+
 # -- processes ------------------------------------------------------------------------------------------
 
 
