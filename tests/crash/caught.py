@@ -2,7 +2,8 @@
 
 from crash.facts import Expected, Work, after_crash, after_rerun
 from crash.order import violations
-from crash.power import COURSES, Recording
+from crash.power import Recording
+from crash.power_courses import COURSES
 from crash.runs import KILLED, Sorter, inject, points, rescan, sample
 from crash.scenarios import SCENARIOS
 

@@ -21,7 +21,7 @@ class Mutant:
     """A change of some modules: what it breaks, the course that shows it, and what must catch it."""
 
     breaks: str
-    course: str  # of ``power.COURSES``
+    course: str  # of ``power_courses.COURSES``
     edits: tuple[tuple[str, str, str], ...]  # module, its words, other words
     by: tuple[str, ...] = ("order", "power")
     call: str = ""  # kill at this call

@@ -6,7 +6,8 @@ and recovers from 400 of the different states of each. Without it a fixed sample
 
 import pytest
 from crash.facts import sha256
-from crash.power import COURSES, Recording
+from crash.power import Recording
+from crash.power_courses import COURSES
 from crash.power_cuts import PLAIN, fates
 from crash.power_disk import DROPPED, KEPT, SECTOR, Disk, Node
 from crash.runs import sample
