@@ -148,7 +148,7 @@ def tell(connection: Connection, words: Sequence[Word], now: str) -> None:
     )
     change = instances.update().where(*same)
     rows: list[dict[str, Any]] = [
-        {"number": one.id, "place": one.path, "digest": one.sha256, "found": one.problem}
+        {"number": one.id, "place": one.path, "digest": one.sha256, "found": one.problem and str(one.problem)}
         for one in words
         if one.read
     ]
