@@ -11,21 +11,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, func, select
+from sqlalchemy import Connection, Engine, Row, and_, func, select
 
 from sorter.index.chain import open_batch, seal
 from sorter.index.index import Index
 from sorter.index.ledger import append, record_sources
 from sorter.index.levels import record_instances
 from sorter.index.names import original, signed, storable
-from sorter.index.schema import batches, folders, instances, sources
+from sorter.index.schema import CURRENT, batches, folders, instances, sources
 from sorter.index.statements import in_chunks
 from sorter.model import BatchKind, Candidate, Instance, Kind, Outcome, Place
 
 RETRIED, DISCARDED = "retried", "copy discarded"
 _REFUSED = (str(Kind.REJECTED), str(Kind.CONFLICT))
 _IN_ARCHIVE = (Kind.STORED, Kind.DUPLICATE, Kind.EQUIVALENT)
-_WAITS = sources.c.superseded.is_(False) & sources.c.outcome.in_(_REFUSED)
+_WAITS = and_(CURRENT, sources.c.outcome.in_(_REFUSED))
 # What stays the same in a later row about the same source version.
 _VERSION = ("folder_fk", "name", "device", "inode", "size", "mtime_ns", "ctime_ns", "sha256")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
@@ -39,8 +40,8 @@ class _Comparers(Workers):
 
     def _looked(self, function: Any, *paths: str) -> Any:
         try:
-            return self._result(self._task(function, *paths))
-        except _DIED:
+            return self._result(self._task(function, *paths, size=sum(map(os.path.getsize, paths))))
+        except (OSError, *_DIED):  # or the file is gone by now
             return None
 
 

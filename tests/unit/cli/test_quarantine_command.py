@@ -132,6 +132,16 @@ def test_show_says_that_the_archived_instance_is_gone(quarantine):
     assert "PatientID" in text
 
 
+def test_a_comparison_that_hangs_ends_at_the_deadline(quarantine, monkeypatch):
+    def late(_self, _future):
+        raise TimeoutError
+
+    monkeypatch.setattr("sorter.workers.Workers._result", late)
+    result = quarantine("show", number(dicom(1, pixels=7, PatientComments="seen\x1b[31m")))
+    assert "They cannot be compared" in result.stdout
+    assert result.exception is None
+
+
 def test_show_of_an_unknown_id_is_a_plain_error(quarantine):
     assert "nothing in quarantine" in str(quarantine("show", "abcdef").exception)
 
