@@ -108,6 +108,7 @@ def _alone(config: Config, moving: bool) -> Iterator[Intake]:
     daemon = DaemonLease(config.archive)
     try:
         with RunsLease(config.archive, alone=True) as lease, Intake(config, lease) as intake:
+            intake.archive.sweep()
             yield intake
     finally:
         daemon.release()
@@ -138,7 +139,7 @@ class _Run:
         self._report, self._progress = report, progress
         self._plan.row_factory = sqlite3.Row
         stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S%fZ")
-        self._name = f"relayout-{stamp}"
+        self._name = f"{moves.BACK if 'undo' in detail else moves.FORTH}{stamp}"
 
     def run(self) -> None:
         """Move what can move; in a circle one makes room by way of ``.sorter/relayout``."""

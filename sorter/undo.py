@@ -116,8 +116,9 @@ def undo(config: Config, selection: Selection) -> Report:
     """
     check_index_is_there(config)
     with Intake(config) as intake:
+        intake.archive.sweep()
         found, stay = _chosen(intake.index, selection)
-        stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
+        stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S%fZ")
         report = Report(len(found), stay, folder=f"{META}/withdrawn/{stamp}")
         for start in range(0, len(found), BATCH):
             moved = _withdraw(intake, found[start : start + BATCH], report.folder, start // BATCH)

@@ -76,10 +76,10 @@ def command(
     numbers = tuple(sorted({number for some in batches for number in some}))
     selection = Selection(numbers, os.path.abspath(under) if under else "", since or "")
     found = look_up(config, selection)
-    if found.instances and not dry_run:
-        if not yes:
+    if not dry_run:
+        if found.instances and not yes:
             _confirm(found)
-        found = undo(config, selection)
+        found = undo(config, selection)  # with nothing left to do, it still ends what a crash left
     if as_json:
         click.echo(json.dumps(found.summary()))
     elif not quiet:

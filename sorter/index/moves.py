@@ -25,6 +25,7 @@ from sorter.model import (
     Header,
 )
 
+FORTH, BACK = "relayout-", "relayout-undo-"  # what the names of plans begin with
 PLANNED, MOVED, DONE = "planned", "moved", "done"
 PAGE = 512
 LEVELS = (
@@ -148,10 +149,10 @@ def relocate(
 
 
 def last_plan(connection: Connection) -> str:
-    """The newest relayout that moved something; empty where there was none."""
+    """The newest relayout that moved something, other than back; empty where there was none."""
     query = select(moves.c.plan).join(batches, batches.c.id == moves.c.batch_fk)
-    query = query.where(batches.c.kind == str(BatchKind.RELAYOUT)).order_by(moves.c.id.desc()).limit(1)
-    return connection.scalar(query) or ""
+    query = query.where(batches.c.kind == str(BatchKind.RELAYOUT), ~moves.c.plan.startswith(BACK))
+    return connection.scalar(query.order_by(moves.c.id.desc()).limit(1)) or ""
 
 
 def details(connection: Connection, plan: str) -> list[str]:
