@@ -79,6 +79,12 @@ class Audit:
         """Whether nothing is wrong, and nothing is open for longer than the daemon would let it wait."""
         return not self.findings_count and not self.overdue
 
+    @property
+    def meddled(self) -> int:
+        """Findings that an honest program does not leave behind."""
+        kinds = ("tampered", "unknown_outcome", "no_batch", "superseded", "other_digest", "no_source")
+        return sum(self.findings_count[kind] for kind in kinds)
+
     def found(self, kind: str, what: str, detail: str) -> None:
         """Count a finding; the first ones are named."""
         self.findings_count[kind] += 1

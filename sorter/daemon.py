@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from sorter import __version__, log, waiting
 from sorter.drops import DropFolders
-from sorter.duties import Duties, Duty
+from sorter.duties import Duties, Duty, Trouble
 from sorter.errors import ArchiveFullError, IndexBusyError
 from sorter.intake import BATCH_FILES, Batches, Intake, Tally
 from sorter.model import Candidate, Kind, Outcome, Reason, Refused
@@ -41,11 +41,17 @@ class Daemon:
     """One configuration being served; :func:`serve` makes a new one on reload."""
 
     def __init__(
-        self, intake: Intake, wake: threading.Event, stop: threading.Event, duties: Sequence[Duty] = ()
+        self,
+        intake: Intake,
+        wake: threading.Event,
+        stop: threading.Event,
+        duties: Sequence[Duty] = (),
+        trouble: Trouble = lambda _kind, _detail: None,
     ) -> None:
+        self._trouble = trouble
         self.config = intake.config
         self._intake, self._wake, self._stop = intake, wake, stop
-        self._drops = DropFolders(intake, wake, stop, self._alive)
+        self._drops = DropFolders(intake, wake, stop, self._alive, trouble)
         intake.workers.stopping = stop.is_set
         self._duties = Duties(duties)
         self._in_flight: dict[tuple[str, str], int] = {}  # handed out in this round: its bytes until it is in
@@ -122,6 +128,7 @@ class Daemon:
         if self.paused != why:
             self.paused, self._paused_at = why, time.monotonic()
             log.get().error(f"paused_{why}", free_mb=self._intake.archive.free_bytes() >> 20, **facts)
+            self._trouble(why, "nothing is brought in until this is over")
         self._intake.abandon()
         self._drops.walk_soon()
         self._note_waiting(every=1.0)

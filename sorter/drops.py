@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from sorter import log
+from sorter.duties import Trouble
 from sorter.intake import SAFE, Intake
 from sorter.model import Candidate, Kind
 from sorter.observer.settle import Settler, quiet_by_clock
@@ -37,11 +38,19 @@ class DropFolders:
         Ends a walk between two folders.
     alive
         Called now and then: a sign of life in a long walk.
+    trouble
+        Told of what the watch meets.
     """
 
     def __init__(
-        self, intake: Intake, wake: threading.Event, stop: threading.Event, alive: Callable[[], None]
+        self,
+        intake: Intake,
+        wake: threading.Event,
+        stop: threading.Event,
+        alive: Callable[[], None],
+        trouble: Trouble,
     ) -> None:
+        self._trouble = trouble
         config = intake.config
         self._config, self._intake, self._wake, self._stop, self._alive = config, intake, wake, stop, alive
         roots = [str(root) for root in config.incoming]
@@ -69,6 +78,8 @@ class DropFolders:
         found = [f"{one.kind} {one.detail}".strip() for one in self.watch.check()]
         if found:
             log.get().warning("watch_trouble", troubles=found, modes=list(self.watch.modes))
+            for one in found:
+                self._trouble("watch", one)
             at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
             self._troubles = [*self._troubles, *(f"{at} {one}" for one in found)][-TROUBLES_KEPT:]
 

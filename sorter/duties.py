@@ -54,6 +54,9 @@ class _Entry:
     due: float | None = 0.0  # the first call comes at once
 
 
+Trouble = Callable[[str, str], None]  # one word for its kind, and what it is, without patient data
+
+
 class Duties:
     """The duties of one daemon, called when they are due; in the working thread, but for :meth:`report`."""
 

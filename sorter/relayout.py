@@ -18,6 +18,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from sorter.auditlog import AuditTrail
 from sorter.config import Config
 from sorter.index import moves
 from sorter.index.moves import Move
@@ -84,7 +85,8 @@ def relayout(
         report = _report(database)
         if apply or undo:
             detail = {"undo": True} if undo else {"template": intake.layout.template}
-            _Run(intake, database, detail, report, progress).run()
+            with AuditTrail(config, "relayout"):
+                _Run(intake, database, detail, report, progress).run()
         return report
 
 

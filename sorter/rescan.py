@@ -6,6 +6,7 @@ lock. It may be stopped at any point and started again: what the ledger knows is
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections import Counter
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from sorter.adopt import adopt
+from sorter.auditlog import AuditTrail
 from sorter.config import Config
 from sorter.errors import ConfigError
 from sorter.intake import SAFE, Batches, Intake, Tally
@@ -37,6 +39,11 @@ class Rescan:
         Files or folders; empty: the configured drop folders.
     progress
         Called after each batch and each listed folder.
+
+    Attributes
+    ----------
+    note
+        Told the outcomes of each batch, once they are committed.
     """
 
     def __init__(
@@ -47,6 +54,7 @@ class Rescan:
         progress: Progress = lambda _tally: None,
     ) -> None:
         self.tally = Tally()
+        self.note: Callable[[Sequence[Outcome]], None] = lambda _outcomes: None
         self._intake, self._config, self._progress = intake, intake.config, progress
         self._settler = Settler(self._config.settle_seconds, 0.0)
         self._sources = check_paths(self._config, paths)
@@ -62,6 +70,7 @@ class Rescan:
         for outcomes in self._intake.take(self._batches()):
             for outcome in outcomes:
                 self._count(outcome)
+            self.note(outcomes)
             self._progress(self.tally)
         return self.tally
 
@@ -191,9 +200,12 @@ def backfill(
         A path does not exist, or the archive or the index cannot be used.
     """
     check_paths(config, paths)
-    with (Rehearsal if dry_run else Intake)(config) as intake:
+    with contextlib.ExitStack() as stack:
+        intake = stack.enter_context((Rehearsal if dry_run else Intake)(config))
         intake.archive.sweep()
         rescan = Rescan(intake, paths, progress=progress)
+        if not dry_run:
+            rescan.note = stack.enter_context(AuditTrail(config, "rescan")).note
         if not paths:
             rescan.tally.adopted = adopt(intake)
         return rescan.run()

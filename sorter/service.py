@@ -5,12 +5,13 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
 from sorter import __version__, events, log, status
 from sorter.auditlog import AuditTrail
+from sorter.auditmessage import Alert
 from sorter.config import Config
 from sorter.daemon import Daemon, Duty
 from sorter.errors import ConfigError, SorterError
@@ -18,6 +19,7 @@ from sorter.intake import Intake, check_index_is_there
 from sorter.notify import notify, reloading
 from sorter.organizer.layout import Layout, TemplateError
 from sorter.organizer.lease import META, DaemonLease, holds_up
+from sorter.verification import Verifier
 
 HEARTBEAT = 1.0
 # Opening an archive is quick; a migration of its index may take this long.
@@ -138,17 +140,25 @@ def _serve_one(config: Config, wake: threading.Event, stop: threading.Event) -> 
         with Intake(config) as intake:
             swept = intake.archive.sweep()
             log.get().info("started", version=__version__, workers=intake.workers.count, swept=swept)
-            heartbeat.served = daemon = Daemon(intake, wake, stop, _duties(intake))
+            heartbeat.served = daemon = _daemon(intake, wake, stop)
             daemon.run(ready=lambda: notify("READY=1"))
     finally:
         heartbeat.stop()
 
 
-def _duties(intake: Intake) -> list[Duty]:
-    """What the daemon does beside bringing files in; made anew on each reload."""
+def _daemon(intake: Intake, wake: threading.Event, stop: threading.Event) -> Daemon:
+    """The daemon with all that it does beside bringing files in; made anew on each reload."""
     trail = AuditTrail(intake.config)
-    _, telling = events.duties(intake)
-    return [*telling, trail]
+    told, telling = events.duties(intake)
+
+    def found_wrong(_event: str, facts: Mapping[str, Any]) -> None:
+        told.verification(facts, {"count": len(facts["instances"])})
+        for one in facts["instances"]:
+            detail = f"verification found an archived file {one['problem']}"
+            trail.alert(Alert(one["problem"]), detail, sop_instance_uid=one["sop_instance_uid"])
+
+    duties: list[Duty] = [*telling, Verifier(intake, found_wrong), trail]
+    return Daemon(intake, wake, stop, duties, told.trouble)
 
 
 def _reloaded(config: Config, load: Callable[[], Config]) -> Config:

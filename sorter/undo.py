@@ -17,6 +17,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, or_
 
+from sorter.auditlog import AuditTrail
 from sorter.config import Config
 from sorter.errors import ConfigError
 from sorter.index import Index, names, withdrawal
@@ -115,7 +116,7 @@ def undo(config: Config, selection: Selection) -> Report:
         The archive or the index cannot be used. Run it again: it goes on where it stopped.
     """
     check_index_is_there(config)
-    with Intake(config) as intake:
+    with Intake(config) as intake, AuditTrail(config, "undo"):
         intake.archive.sweep()
         found, stay = _chosen(intake.index, selection)
         stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S%fZ")

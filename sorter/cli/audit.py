@@ -35,10 +35,16 @@ def command(*, load: Callable[[], Config], quiet: bool, since: str | None, expec
     Exit status: 0 when everything is accounted for, 1 when something is wrong or waits for too long.
     """
     from sorter.audit import audit  # noqa: PLC0415 - SQLAlchemy
+    from sorter.auditlog import AuditTrail  # noqa: PLC0415
+    from sorter.auditmessage import Alert  # noqa: PLC0415
     from sorter.cli.progress import steps  # noqa: PLC0415
 
+    config = load()
     with steps("checking", enabled=not quiet and not as_json) as progress:
-        found = audit(load(), since=since or "", expect=expect, progress=progress)
+        found = audit(config, since=since or "", expect=expect, progress=progress)
+    if config.audit_log and (wrong := found.meddled):
+        with AuditTrail(config, "audit") as trail:
+            trail.alert(Alert.TAMPERING, f"sorter audit found {wrong} traces of changes to the ledger")
     if not quiet:
         click.echo(json.dumps(found.summary()) if as_json else report(found))
     return 0 if found.balanced else 1

@@ -98,13 +98,29 @@ def _report(facts: dict[str, Any]) -> str:
         if unreadable := daemon.get("unreadable"):
             lines.append(f"unreadable {unreadable:,} files or folders, looked at again at every walk")
         lines += [f"trouble    {trouble}" for trouble in daemon.get("troubles", [])[-3:]]
-        lines += _waiting(daemon)
+        lines += _waiting(daemon) + _duties(daemon)
     lines.append(f"archive    {facts['archive']}" + ("" if facts["archive_exists"] else " (does not exist)"))
     if "free_mb" in facts:
         low = " BELOW min_free_mb" if facts["free_mb"] < facts["min_free_mb"] else ""
         lines.append(f"free       {facts['free_mb'] / 1024:,.1f} GiB{low}")
         lines += _index(facts["index"])
     return "\n".join(lines)
+
+
+def _duties(daemon: dict[str, Any]) -> list[str]:
+    """What the daemon does beside: verification, and what of hooks and the audit trail needs an eye."""
+    lines = []
+    if verified := daemon.get("verification"):
+        problems = f"; {verified['problems']:,} PROBLEMS, see sorter audit" if verified["problems"] else ""
+        age = f"oldest {verified['oldest_days']:,.0f} of {verified['interval_days']:,.0f} days ago"
+        lines.append(f"verified   {verified['verified']:,} files since the start, {age}{problems}")
+    hooks, trail = daemon.get("hooks", {}), daemon.get("audit_trail", {})
+    for name, count in (("given up", hooks.get("given_up")), ("dropped", hooks.get("dropped"))):
+        if count:
+            lines.append(f"hooks      {count:,} events {name}")
+    if trail.get("waiting") or trail.get("lost"):
+        lines.append(f"audit      {trail['waiting']:,} messages wait to be written, {trail['lost']:,} lost")
+    return lines
 
 
 def _daemon(facts: dict[str, Any]) -> str:
