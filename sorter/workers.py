@@ -120,16 +120,18 @@ class Workers:
             yield self._collect(*ahead.popleft())
 
     def fingerprints(self, paths: tuple[str, ...]) -> list[Fingerprint] | None:
-        """Fingerprints of files of the archive; ``None`` where they cannot be read or a decoder died."""
+        """Fingerprints of files of the archive; ``None`` where one cannot be read or a decoder died twice."""
+        deaths = 0
         while True:
             try:
                 found = self._result(self._task(compare, paths, size=_bytes(paths)))
             except _DIED as error:
                 self._check_pool()  # gives up when pools keep breaking
                 log.get().warning("worker_died", kind=type(error).__name__, count=len(paths))
-                if isinstance(error, _BROKE):
-                    continue
-                return None
+                deaths += not isinstance(error, _BROKE)
+                if deaths > 1 or isinstance(error, TimeoutError | MemoryError):
+                    return None
+                continue  # a worker that was killed from outside says nothing about the files
             return None if found is None else list(found)
 
     def examine(self, paths: Sequence[str], keywords: frozenset[str]) -> list[Instance | None]:

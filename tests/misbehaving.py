@@ -83,6 +83,15 @@ def killed(*_args):
     _kill()
 
 
+def killed_the_first_time(paths):
+    """Dies once, as of a kill from outside; the environment names a file to remember by."""
+    try:
+        os.close(os.open(os.environ["MISBEHAVING"], os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return real.compare(paths)
+    return _kill()
+
+
 def hanging(*_args):
     _hang()
 

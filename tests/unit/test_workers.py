@@ -266,6 +266,15 @@ def test_a_worker_that_dies_over_a_comparison_leaves_it_open(pool, monkeypatch):
     assert pool.fingerprints(("a", "b")) is None
 
 
+def test_a_worker_that_is_killed_once_during_a_comparison_does_not_leave_it_open(pool, tmp_path, monkeypatch):
+    """It may have been killed from outside, and what is left open ends as a conflict."""
+    monkeypatch.setattr(module, "compare", misbehaving.killed_the_first_time)
+    monkeypatch.setenv("MISBEHAVING", str(tmp_path / "died"))
+    paths = (str(bundled("MR_small.dcm")), str(bundled(ENCAPSULATED)))
+    first, second = pool.fingerprints(paths)
+    assert ((tmp_path / "died").exists(), first.pixel_sha256) == (True, second.pixel_sha256)
+
+
 def test_a_comparison_that_hangs_is_left_open_at_the_deadline(monkeypatch):
     monkeypatch.setattr(module, "compare", misbehaving.hanging)
     pool = Workers(count=1, memory_mb=512, seconds=0.5)
