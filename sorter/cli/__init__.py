@@ -43,6 +43,11 @@ _FLAGS = (
     "--resume",
     "--repair",
     "--yes",
+    "--plan",
+    "--apply",
+    "--undo",
+    "--list",
+    "--all",
 )
 _HIDDEN = {"run": "Run the daemon.", "rescan": "One-shot backfill."}
 
