@@ -1,0 +1,114 @@
+"""Contestants measured side by side: in turn, several rounds, each ratio from one round."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.lost import lost, uids
+from benchmarks.memory import Peak
+from benchmarks.peers import Peer, PeerFailed, Sort, Tools
+
+
+@dataclass(slots=True)
+class Result:
+    """What was measured of one contestant; the lists have one entry a round.
+
+    Parameters
+    ----------
+    seconds
+        Until its result was on the disk: until it ended where it is durable itself, else with a sync.
+    exit_seconds
+        Until it ended.
+    lost
+        Distinct instances of the source that are not in its result; ``None`` where it was not counted.
+    """
+
+    peer: Peer
+    seconds: dict[int, float] = field(default_factory=dict)
+    exit_seconds: dict[int, float] = field(default_factory=dict)
+    lost: int | None = None
+    peak_mb: float = 0.0
+    own_mb: float = 0.0
+    skipped: str = ""
+
+    def median(self) -> float:
+        """Seconds of the middle round."""
+        return statistics.median(self.seconds[number] for number in _counted(set(self.seconds)))
+
+    def ratios(self, other: Result, *, to_exit: bool = False) -> list[float]:
+        """Its seconds (or those until it ended) by those of another, round by round."""
+        mine, theirs = self.exit_seconds if to_exit else self.seconds, other.seconds
+        return [mine[number] / theirs[number] for number in sorted(_counted(mine.keys() & theirs.keys()))]
+
+    def ratio(self, other: Result, *, to_exit: bool = False) -> float | None:
+        """The median of these; ``None`` where one of them was not measured."""
+        found = self.ratios(other, to_exit=to_exit)
+        return statistics.median(found) if found else None
+
+
+def _counted(numbers: set[int]) -> set[int]:
+    """Rounds without the one to warm up, where there are others."""
+    return numbers - {0} or numbers
+
+
+def measure(
+    contestants: Sequence[Peer],
+    source: Path,
+    work: Path,
+    *,
+    tools: Tools,
+    rounds: int,
+    patience: float,
+    count: bool = True,
+) -> list[Result]:
+    """Each contestant in turn, once to warm up and then ``rounds`` times.
+
+    Memory is sampled and losses are counted in the first turn, whose time does not count; but one that takes
+    longer than ``patience`` seconds has no other turn, and its first one counts.
+    """
+    results = [Result(peer, skipped=peer.missing(tools)) for peer in contestants]
+    expected = uids(source) if count else None
+    for number in range(rounds + 1):
+        for result in results:
+            if result.skipped or max(result.seconds.values(), default=0.0) > patience:
+                continue
+            out = work / "result"
+            try:
+                _turn(result, number, source, out, tools)
+                if number == 0 and expected is not None:
+                    result.lost = lost(expected, uids(out))
+            except PeerFailed as error:
+                result.skipped = str(error)
+            finally:
+                shutil.rmtree(out, ignore_errors=True)
+    return results
+
+
+def _turn(result: Result, number: int, source: Path, out: Path, tools: Tools) -> None:
+    with result.peer.ready(tools, out) as sort:
+        os.sync()
+        if number == 0:
+            with Peak() as peak:
+                began, ended = _timed(sort, source)
+            result.peak_mb, result.own_mb = peak.mb, peak.own_mb
+        else:
+            began, ended = _timed(sort, source)
+        done = ended
+        if result.peer.durable != "yes":
+            os.sync()
+            done = time.perf_counter()
+    result.seconds[number], result.exit_seconds[number] = done - began, ended - began
+    print(f"round {number}: {result.peer.name} {done - began:.2f} s", file=sys.stderr, flush=True)
+
+
+def _timed(sort: Sort, source: Path) -> tuple[float, float]:
+    began = time.perf_counter()
+    sort(source)
+    return began, time.perf_counter()
