@@ -1,4 +1,4 @@
-"""The archive: the only code that names files below the archive root.
+"""The archive: the only code that names new files below the archive root.
 
 What it guarantees, on a file system that keeps the promises of fsync: a name appears only when its bytes are
 durable (rule 1); :meth:`Archive.publish` returns only when the names are durable (rule 2); a name that exists
