@@ -7,6 +7,7 @@ import signal
 import subprocess
 
 import pytest
+from crash.scenarios import _encapsulated
 from e2e.program import IS_ROOT, Template, instances, ledger, rescan, run, start
 from support import drop, tree
 
@@ -70,14 +71,12 @@ def stops(done, status, word):
 
 
 @pytest.mark.parametrize("retire", ["keep", "delete"])
-def test_an_archive_on_a_full_disk(incoming, tmp_path, retire):
+def test_an_archive_without_room_for_a_batch(incoming, tmp_path, retire):
     before = {path.name: path.read_bytes() for path in incoming.rglob("*.dcm")}
     with disk(tmp_path / "disk", "size=5m") as full:
         archive = full / "archive"
-        stops(rescan(archive, incoming=incoming, min_free_mb=0, retire=retire), 5, "space")
-        stored = rows_have_their_files(archive)
-        left = {path.name for path in incoming.rglob("*.dcm")}
-        assert len(before) - len(left) <= stored < FILES
+        stops(rescan(archive, incoming=incoming, min_free_mb=0, retire=retire), 5, "MiB for 24 files")
+        assert len(list(incoming.rglob("*.dcm"))) == FILES
         remount(full, "size=64m")
         done = rescan(archive, incoming=incoming, min_free_mb=0, retire=retire)
         assert done.status == 0
@@ -88,9 +87,29 @@ def test_an_archive_on_a_full_disk(incoming, tmp_path, retire):
             assert list(incoming.rglob("*.dcm")) == []
 
 
+@pytest.mark.parametrize("retire", ["keep", "delete"])
+def test_a_disk_that_fills_in_the_middle_of_a_batch(tmp_path, retire):
+    """Nobody knows beforehand how much compressed pixels become."""
+    incoming = tmp_path / "in"
+    for number in range(1, FILES + 1):
+        drop(incoming, f"{number}.dcm", _encapsulated(number, size=BIG))
+    with disk(tmp_path / "disk", "size=5m") as full:
+        archive = full / "archive"
+        stops(rescan(archive, incoming=incoming, min_free_mb=0, retire=retire), 5, "No space left")
+        stored = rows_have_their_files(archive)
+        assert FILES - len(list(incoming.iterdir())) <= stored < FILES
+        remount(full, "size=64m")
+        assert rescan(archive, incoming=incoming, min_free_mb=0, retire=retire).status == 0
+        assert rows_have_their_files(archive) == len(tree(archive)) == FILES
+        if retire == "keep":
+            all_is_in(archive, incoming)
+        else:
+            assert list(incoming.iterdir()) == []
+
+
 def test_an_archive_without_free_inodes(incoming, tmp_path):
     with disk(tmp_path / "disk", "size=64m", "nr_inodes=40") as full:
-        stops(rescan(full / "archive", incoming=incoming, min_free_mb=0), 5, "space")
+        stops(rescan(full / "archive", incoming=incoming, min_free_mb=0), 5, "file names free")
         rows_have_their_files(full / "archive")
         remount(full, "nr_inodes=10k")
         assert rescan(full / "archive", incoming=incoming, min_free_mb=0).status == 0
