@@ -20,8 +20,11 @@ from sorter.errors import ArchiveFullError, ConfigError, IndexBusyError, IndexUn
 from sorter.index.schema import KNOWN_VERSIONS, VERSION
 
 BUSY_SECONDS = 30
-# The second: no room for the WAL's shared memory, which lies beside it.
-_FULL = ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")
+# The second: the WAL's shared memory, which lies beside it, could not grow; SQLite does not say why.
+_FULL = {
+    "SQLITE_FULL": "no space left for the index",
+    "SQLITE_IOERR_SHMSIZE": "no space left for the index, or its disk fails",
+}
 _NETWORK = ("nfs", "cifs", "smb", "9p", "ceph", "fuse", "gluster", "lustre", "gpfs", "afs", "virtiofs")
 WRITE = "sorter_write"  # execution option of a connection that is going to write
 
@@ -134,7 +137,7 @@ def guarded() -> Iterator[None]:
     except exc.DBAPIError as error:
         code = getattr(error.orig, "sqlite_errorname", type(error.orig).__name__)
         if code in _FULL:
-            raise ArchiveFullError("no space left for the index") from None
+            raise ArchiveFullError(_FULL[code]) from None
         if code in ("SQLITE_NOTADB", "SQLITE_CORRUPT") or str(code).startswith("SQLITE_CORRUPT"):
             raise IndexUnusableError(
                 f"the index is damaged ({code}). Nothing is lost: the archive is the truth. Stop sorter and "
