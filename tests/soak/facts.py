@@ -1,5 +1,6 @@
 """What must be true; each broken fact is one line of text."""
 
+import contextlib
 import hashlib
 import io
 import os
@@ -109,6 +110,19 @@ def waiting(world, held, ledger):
             continue
         if word is None or word.reason == "unreadable" or (world.retire != "keep" and word.outcome in SAFE):
             found.append(path)
+    return found
+
+
+def unwritten(paths, touched, ledger):
+    """Those whose links, mode or times alone have changed since the ledger's word.
+
+    No event that the daemon listens to tells of it: the next deep walk does.
+    """
+    found = []
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):  # retired meanwhile
+            if path in touched or ledger.has_seen_bytes(path, os.lstat(path)):
+                found.append(path)
     return found
 
 

@@ -89,6 +89,11 @@ class Ledger:
         version = (seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
         return self.words.get(path, {}).get(version)
 
+    def has_seen_bytes(self, path, seen):
+        """Whether there is a word about a version that differs in its ctime alone: nothing was written."""
+        same = (seen.st_ino, seen.st_size, seen.st_mtime_ns)
+        return any(version[:3] == same for version in self.words.get(path, ()))
+
     def forget(self, keep):
         """Forget the words about all other sources."""
         self.words = {path: words for path, words in self.words.items() if path in keep}

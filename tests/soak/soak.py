@@ -17,6 +17,7 @@ from soak.world import Places, World, files_below
 
 MOST_HELD = 500  # files that a producer leaves in the drop folders over a rest
 STATUS_SECONDS = 1.0
+PROMPT_SECONDS = 5.0  # before it is taken that only a deep walk will find the rest
 NOTEWORTHY = ("error", "critical", "no JSON")
 # The tracker of multiprocessing outlives a daemon that is killed, and says so on its stderr.
 EXPECTED = re.compile("^reload_refused$|resource_tracker")
@@ -56,7 +57,7 @@ class Soak:
         self.world = World(Places(root), plan.retire)
         self.world.places.make()
         self.ledger = Ledger(self.world.places.archive)
-        self.gauges = Gauges(self.world.places.archive, warm_up=min(120.0, plan.kills_every / 3))
+        self.gauges = Gauges(self.world.places.archive, warm_up=min(120.0, plan.kills_every / 2))
         self.service = Service(self.world, self.gauges)
         self.watcher = Watcher(self.world, self.ledger)
         self.disturbances = Disturbances(self.world, self.service, self.watcher)
@@ -143,22 +144,28 @@ class Soak:
         return {path for one in self.producers for path in one.locked}
 
     def _catch_up(self):
-        began = time.monotonic()
+        """Wait for a word about every source; a reload begins a deep walk, which finds what nobody wrote to."""
+        began, reloaded = time.monotonic(), False
         held = {path: digest for path, digest in self._held().items() if path not in self._locked()}
-        while True:
-            self.watcher.look()
-            left = facts.waiting(self.world, held, self.ledger)
+        touched = {path for one in self.producers for path in one.touched}
+        while left := self._left(held):
             waited = time.monotonic() - began
-            if not left:
-                break
             if waited > self.plan.patience:
                 self.world.complain(
                     f"no final word within {waited:.0f} s about {len(left)} sources: {facts.few(left)}; "
                     f"the daemon says {self.service.report}"
                 )
                 break
+            unwritten = facts.unwritten(left, touched, self.ledger)
+            if not reloaded and waited > PROMPT_SECONDS and len(unwritten) == len(left):
+                reloaded = True
+                self.service.reload()
             time.sleep(0.2)
-        self.longest_wait = max(self.longest_wait, waited)
+        self.longest_wait = max(self.longest_wait, time.monotonic() - began)
+
+    def _left(self, held):
+        self.watcher.look()
+        return facts.waiting(self.world, held, self.ledger)
 
     def _check(self):
         """Two ways between rows and files, and every source accounted for."""

@@ -190,6 +190,15 @@ def test_what_is_planted_is_found(planted, expected, settled):
     assert [line for line in found if not line.startswith(tuple(expected))] == []
 
 
+def test_what_got_another_link_is_told_from_what_was_written(settled):
+    settled.wrong()
+    linked, written = settled.path("a.dcm"), settled.path("junk.txt")
+    os.link(linked, settled.path("another.dcm"))
+    Path(written).write_bytes(b"other")
+    assert facts.unwritten([linked, written], set(), settled.ledger) == [linked]
+    assert facts.unwritten([linked, written], {written}, settled.ledger) == [linked, written]
+
+
 def test_the_trend_is_that_within_each_life_and_not_between_two():
     lives = [
         [(t, 100 + t / 360) for t in range(0, 720, 10)],
