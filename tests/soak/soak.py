@@ -144,7 +144,7 @@ class Soak:
         return {path for one in self.producers for path in one.locked}
 
     def _catch_up(self):
-        """Wait for a word about every source; a reload begins a deep walk, which finds what nobody wrote to."""
+        """Wait for a word about every source; what nobody wrote to is found by the deep walk of a reload."""
         began, reloaded = time.monotonic(), False
         held = {path: digest for path, digest in self._held().items() if path not in self._locked()}
         touched = {path for one in self.producers for path in one.touched}
