@@ -10,7 +10,7 @@ from crash.facts import META, Work, after_crash, after_rerun, after_third
 from crash.runs import inject, place_of, points, rescan, sample
 from crash.scenarios import CANARY, PATIENT, SCENARIOS
 
-ERRORS = {"ENOSPC": 5, "EIO": 4, "EDQUOT": 5, "EROFS": 4, "EMFILE": 4}  # and the exit status of the archive's error
+ERRORS = {"ENOSPC": 5, "EIO": 4, "EDQUOT": 5, "EROFS": 4, "EMFILE": 4}  # and the exit status
 INDEX_UNUSABLE = 3
 SCENARIO = SCENARIOS["small"]
 PARENT = {
