@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import compare, decode
+from benchmarks import compare, decode, latency, scale
 from benchmarks.options import Options
 from benchmarks.peers import Tools
 from benchmarks.report import Table, machine, write
@@ -19,6 +19,10 @@ from benchmarks.report import Table, machine, write
 PARTS: dict[str, Callable[[Path, Options], list[Table]]] = {
     "compare": compare.compare,
     "decode": decode.decode,
+    "index": scale.scale,
+    "known": scale.known,
+    "latency": latency.latency,
+    "memory": latency.memory,
 }
 
 

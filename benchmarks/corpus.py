@@ -116,7 +116,7 @@ def templates(kind: Kind) -> list[Template]:
 def phantom(rows: int, columns: int, seed: int) -> npt.NDArray[np.uint16]:
     """A round body with an organ and noise, 12 bits: it compresses as a CT does, to about a half."""
     rng = np.random.default_rng(seed)
-    y, x = np.ogrid[-1 : 1 : rows * 1j, -1 : 1 : columns * 1j]  # type: ignore[misc]
+    y, x = np.linspace(-1, 1, rows)[:, None], np.linspace(-1, 1, columns)
     body = np.hypot(x, y) < 0.85
     organ = np.hypot(x - 0.2 + seed * 0.01, y + 0.1) < 0.3
     values = 100 + body * (900 + 200 * np.cos(3 * x) * np.cos(2 * y)) + organ * 150

@@ -71,7 +71,7 @@ class Peer:
         return f"{', '.join(absent)} not installed ({self.install})" if absent else ""
 
 
-def run(command: Sequence[str], *, env: dict[str, str] | None = None, cwd: Path | None = None) -> None:
+def run(command: Sequence[str], *, env: dict[str, str] | None = None) -> None:
     """Run a program to its end.
 
     Raises
@@ -79,8 +79,8 @@ def run(command: Sequence[str], *, env: dict[str, str] | None = None, cwd: Path 
     PeerFailed
         It ended with another status than 0.
     """
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
-    status = subprocess.run(command, env=env, cwd=cwd, check=False, **quiet).returncode
+    null = subprocess.DEVNULL
+    status = subprocess.run(command, env=env, check=False, stdin=null, stdout=null, stderr=null).returncode
     if status:
         raise PeerFailed(f"{Path(command[0]).name} ended with status {status}")
 
@@ -172,22 +172,22 @@ def free_port() -> int:
 @contextlib.contextmanager
 def _server(command: list[str], port: int, env: dict[str, str] | None = None) -> Iterator[None]:
     """A program that listens, until the block ends."""
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
-    with subprocess.Popen(command, env=env, **quiet) as server:
+    null = subprocess.DEVNULL
+    with subprocess.Popen(command, env=env, stdin=null, stdout=null, stderr=null) as server:
         try:
-            _wait_for(server, port)
+            _wait_for(server, port, Path(command[0]).name)
             yield
         finally:
             server.terminate()
 
 
-def _wait_for(server: subprocess.Popen[bytes], port: int) -> None:
+def _wait_for(server: subprocess.Popen[bytes], port: int, name: str) -> None:
     until = time.monotonic() + _PATIENCE
     while time.monotonic() < until and server.poll() is None:
         with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
             return
         time.sleep(0.05)
-    raise PeerFailed(f"{Path(server.args[0]).name} does not listen")  # type: ignore[index]
+    raise PeerFailed(f"{name} does not listen")
 
 
 def _beside(program: str) -> str:
