@@ -222,18 +222,22 @@ def _check_drop_folder(config: Config, root: str, index: Index, found: Audit, pa
                     found.found("drop_folder", refused.candidate.path, "cannot be looked at")
                 else:
                     found.not_taken[str(refused.reason)] += 1
-            for candidate in _without_word(index, listing.candidates):
-                age = now - candidate.ctime_ns / 1e9
-                found.opened("waiting", candidate.path, max(0.0, age), patience)
+            for candidate, touched in _without_word(index, listing.candidates):
+                age = max(0.0, now - candidate.ctime_ns / 1e9)
+                # Only a deep walk sees that a mode or a link has changed, and it may take its time.
+                found.opened("waiting", candidate.path, age, age if touched else patience)
     except RootUnavailable:
         found.found("drop_folder", root, "cannot be looked at: what waits in it is not known")
 
 
-def _without_word(index: Index, candidates: list[Candidate]) -> Iterator[Candidate]:
+def _without_word(index: Index, candidates: list[Candidate]) -> Iterator[tuple[Candidate, bool]]:
+    """Those without a final word; and of each, whether one is known of the same content."""
     with index.reading() as connection:
         known = dict(words(connection, candidates))
-    # One that vanished while it was looked at, and is here again as it was, waits like a new one.
-    return (one for one in candidates if one not in known or known[one].reason == Reason.VANISHED)
+        # One that vanished while it was looked at, and is here again as it was, waits like a new one.
+        new = [one for one in candidates if one not in known or known[one].reason == Reason.VANISHED]
+        touched = dict(words(connection, new, ctime=False))
+    return ((one, one in touched) for one in new)
 
 
 def _seconds_since(when: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import threading
 import time
@@ -121,6 +122,7 @@ def serve(load: Callable[[], Config]) -> None:
         while True:
             log.configure(level=config.log_level, form=config.log_format)
             _serve_one(config, wake, stop)
+            gc.collect()  # what was served is full of circles, and a reload should leave nothing behind
             stop.clear()
             if quit_.is_set():
                 break

@@ -42,8 +42,17 @@ def rows_of(connection: Connection, candidates: Sequence[Candidate]) -> dict[Can
         raise IndexUnusableError("the ledger holds an unknown outcome: run `sorter audit`") from None
 
 
-def words(connection: Connection, candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, Any]]:
-    """Those of these versions that the ledger knows, each with its row as it is; columns as in ``_rows``."""
+def words(
+    connection: Connection, candidates: Sequence[Candidate], *, ctime: bool = True
+) -> Iterator[tuple[Candidate, Any]]:
+    """Those of these versions that the ledger knows, each with its row as it is; columns as in ``_rows``.
+
+    Parameters
+    ----------
+    ctime
+        False: a version counts as known where only its ctime differs: its mode, owner or links changed.
+    """
+    count = _KEY if ctime else _KEY - 1
     by_folder: dict[str, list[Candidate]] = defaultdict(list)
     for one in candidates:
         by_folder[one.folder].append(one)
@@ -51,9 +60,9 @@ def words(connection: Connection, candidates: Sequence[Candidate]) -> Iterator[t
         number = connection.scalar(select(folders.c.id).where(folders.c.path == storable(folder)))
         if number is None:
             continue
-        versions = {row[:_KEY]: row for row in _rows(connection, number, wanted)}
+        versions = {row[:count]: row for row in _rows(connection, number, wanted)}
         for one in wanted:
-            if row := versions.get((storable(one.name), *_version(one))):
+            if row := versions.get((storable(one.name), *_version(one))[:count]):
                 yield one, row
 
 

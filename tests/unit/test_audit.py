@@ -192,3 +192,13 @@ def test_adopted_files_are_accounted_for(settled):
 def test_without_an_index_there_is_no_account(tmp_path):
     with pytest.raises(IndexUnusableError, match="there is no index"):
         audit(config(tmp_path))
+
+
+def test_a_known_file_whose_mode_was_changed_waits_for_the_next_deep_walk_and_is_not_overdue(
+    settled, monkeypatch
+):
+    (settled.incoming[0] / "a.dcm").chmod(0o600)
+    now = time.time() + 3600
+    monkeypatch.setattr("sorter.audit.time.time", lambda: now)
+    account = audit(settled)
+    assert (account.waiting, account.overdue, account.balanced) == (1, 0, True)
