@@ -14,8 +14,8 @@ from benchmarks.rounds import Result, measure
 # Files of each kind, and what sorter may take at most by cp -r + sync.
 CORPORA = {"ct": (10_000, 1.05), "small": (20_000, 3.0)}
 COLUMNS = (
-    "tool", "by cp + sync", "files/s", "by sorter", "by sorter, not synced", "lost", "peak MB",
-    "durable when it ends", "index",
+    "tool", "by cp + sync", "files/s", "by sorter", "by sorter, not synced", "CPU, us/file", "lost",
+    "peak MB", "durable when it ends", "index",
 )  # fmt: skip
 
 
@@ -47,6 +47,7 @@ def _rows(results: Sequence[Result], files: int) -> list[list[Cell]]:
             files / one.median(),
             one.ratio(sorter),
             one.ratio(sorter, to_exit=True),
+            one.cpu() / files * 1e6,
             one.lost,
             round(one.peak_mb),
             one.peer.durable,

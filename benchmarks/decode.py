@@ -28,7 +28,7 @@ CORPORA = {
 }
 GOAL = 0.85
 COLUMNS = (
-    "decoder", "megapixels/s", "of twice one core", "megapixels/s, not synced", "lost", "peak MB",
+    "decoder", "megapixels/s", "of twice one core", "megapixels/s, not synced", "CPU, s", "lost", "peak MB",
     "of it not mapped files",
 )  # fmt: skip
 
@@ -79,6 +79,7 @@ def _rows(results: Sequence[Result], megapixels: float) -> list[list[Cell]]:
             megapixels / one.median(),
             ratio and ratio / 2,
             megapixels / one.median() / (to_exit or 1),
+            one.cpu(),
             one.lost if one.peer is SORTER else None,
             round(one.peak_mb),
             round(one.own_mb),

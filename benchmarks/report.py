@@ -28,7 +28,7 @@ class Table:
     curves
         Which columns a plot shows over the first one, which holds numbers.
     goal
-        A line to draw into the plot.
+        The bound for sorter, drawn into the plot.
     """
 
     name: str
@@ -126,7 +126,8 @@ def _bars(axes: Any, table: Table) -> None:
     axes.invert_yaxis()
     axes.set_xlabel(table.bars)
     if table.goal is not None:
-        axes.axvline(table.goal, color="tab:red", linewidth=1)
+        axes.axvline(table.goal, color="tab:red", linewidth=1, label=f"bound for sorter: {table.goal:g}")
+        axes.legend(frameon=False, loc="best")
 
 
 def _curves(axes: Any, table: Table) -> None:
@@ -136,4 +137,4 @@ def _curves(axes: Any, table: Table) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel(table.columns[0])
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))

@@ -26,6 +26,9 @@ class Result:
         Until its result was on the disk: until it ended where it is durable itself, else with a sync.
     exit_seconds
         Until it ended.
+    cpu_seconds
+        Of all its processes, user and system, servers with their start-up. Other programs on the machine
+        change it less than they change the times.
     lost
         Distinct instances of the source that are not in its result; ``None`` where it was not counted.
     """
@@ -33,6 +36,7 @@ class Result:
     peer: Peer
     seconds: dict[int, float] = field(default_factory=dict)
     exit_seconds: dict[int, float] = field(default_factory=dict)
+    cpu_seconds: dict[int, float] = field(default_factory=dict)
     lost: int | None = None
     peak_mb: float = 0.0
     own_mb: float = 0.0
@@ -41,6 +45,10 @@ class Result:
     def median(self) -> float:
         """Seconds of the middle round."""
         return statistics.median(self.seconds[number] for number in _counted(set(self.seconds)))
+
+    def cpu(self) -> float:
+        """CPU seconds of the middle round."""
+        return statistics.median(self.cpu_seconds[number] for number in _counted(set(self.cpu_seconds)))
 
     def ratios(self, other: Result, *, to_exit: bool = False) -> list[float]:
         """Its seconds (or those until it ended) by those of another, round by round."""
@@ -91,7 +99,12 @@ def measure(
     return results
 
 
+def _cpu() -> float:
+    return sum(os.times()[2:4])  # of children that were waited for, and of theirs
+
+
 def _turn(result: Result, number: int, source: Path, out: Path, tools: Tools) -> None:
+    before = _cpu()
     with result.peer.ready(tools, out) as sort:
         os.sync()
         if number == 0:
@@ -104,6 +117,7 @@ def _turn(result: Result, number: int, source: Path, out: Path, tools: Tools) ->
         if result.peer.durable != "yes":
             os.sync()
             done = time.perf_counter()
+    result.cpu_seconds[number] = _cpu() - before
     result.seconds[number], result.exit_seconds[number] = done - began, ended - began
     print(f"round {number}: {result.peer.name} {done - began:.2f} s", file=sys.stderr, flush=True)
 
