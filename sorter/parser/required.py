@@ -4,12 +4,16 @@ Listed are pixel data of image classes, and Type 1 elements of mandatory modules
 end of their objects. Stricter than PS3.3 in two places, where the alternative is to archive half a report:
 Content Sequence is 1C (a document may have no content item), and the three sequences of a structure set are
 Type 3 now (Type 1 in earlier editions). SOP classes that may lawfully go without (Raw Data, protocols,
-private ones) are not listed. What is optional is not missed: a plan that lost just its approval looks whole.
+private ones) are not listed; but what says how its pixels are encoded must have them, whatever its class:
+Bits Allocated is an element of the Image Pixel modules only. What is optional is not missed: a plan that lost
+just its approval looks whole.
 """
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterable
+
+from sorter.parser.grammar import tag_text
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 
@@ -65,6 +69,8 @@ for _classes, _condition, _tags in _RULES:
     for _suffix in _classes.split():
         _BY_CLASS.setdefault(_STORAGE + _suffix, []).append((_condition, _tags))
 
+_OF_ANY_OTHER_CLASS = [(_BITS_ALLOCATED, _PIXELS)]
+
 REQUIRED_TAGS = frozenset(tag for _, condition, tags in _RULES for tag in (condition, *tags) if tag)
 
 
@@ -74,13 +80,14 @@ def missing(sop_class_uid: str, present: Container[int]) -> str | None:
     Parameters
     ----------
     sop_class_uid
-        SOP Class UID; one that is not listed needs nothing.
+        SOP Class UID; one that is not listed needs pixel data where it has Bits Allocated.
     present
         The tags of :data:`REQUIRED_TAGS` that its top level has.
     """
-    for condition, tags in _BY_CLASS.get(sop_class_uid, ()):
+    for condition, tags in _BY_CLASS.get(sop_class_uid, _OF_ANY_OTHER_CLASS):
         if (not condition or condition in present) and not any(tag in present for tag in tags):
-            return f"its SOP class needs ({tags[0] >> 16:04X},{tags[0] & 0xFFFF:04X}), which is not there"
+            what = f"its {tag_text(condition)}" if condition else "its SOP class"
+            return f"{what} needs {tag_text(tags[0])}, which is not there"
     return None
 
 

@@ -90,6 +90,7 @@ def test_any_bytes_become_a_clean_value_or_none(keyword, raw, charset):
         _KNOWN["StudyInstanceUID"][0]: b"1.2",
         _KNOWN["SeriesInstanceUID"][0]: b"1.2",
         0x00080005: charset,
+        0x7FE00010: b"",  # Bits Allocated may not stand without pixel data
     }
     values[_KNOWN[keyword][0]] = raw
     stream = b"".join(

@@ -1,7 +1,5 @@
 """Whatever happens to a file, it is ready only after the quiet period, and due until somebody ends it."""
 
-from dataclasses import replace
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,7 +29,7 @@ def test_ready_means_unchanged_for_the_quiet_period_and_nothing_is_lost(script):
     for passed, n, what in script:
         now += passed
         if what == "write":
-            current[n] = replace(current[n], ctime_ns=current[n].ctime_ns + 1)
+            current[n] = current[n]._replace(ctime_ns=current[n].ctime_ns + 1)
             seen_unchanged_since.pop(n, None)
         elif what == "forget":
             settler.forget("/in", current[n].name)

@@ -349,11 +349,16 @@ def test_a_real_file_cut_between_two_elements_is_accepted_only_if_all_it_lost_is
 
 @pytest.mark.parametrize(
     ("sop_class", "accepted_without"),
-    [(CTImageStorage, False), (RawDataStorage, True), ("1.2.3.4.5.6", True), ("", False)],
+    [(CTImageStorage, False), (RawDataStorage, True), ("1.2.3.4.5.6", True)],
 )
-def test_only_image_classes_need_pixel_data(sop_class, accepted_without):
-    assert accepted(instance(sop_class=sop_class or CTImageStorage, pixels=True))
-    assert accepted(instance(sop_class=sop_class or CTImageStorage, pixels=False)) == accepted_without
+def test_pixel_data_are_needed_by_image_classes_and_where_bits_allocated_describe_them(
+    sop_class, accepted_without
+):
+    assert accepted(instance(sop_class=sop_class, pixels=True))
+    assert accepted(instance(sop_class=sop_class, pixels=False)) is False
+    undescribed = instance(sop_class=sop_class, pixels=False)
+    undescribed = undescribed.replace(element(0x00280100, b"US", b"\x08\0"), b"")
+    assert accepted(undescribed) == accepted_without
 
 
 # Bombs

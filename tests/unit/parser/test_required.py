@@ -22,6 +22,13 @@ def test_a_private_class_needs_nothing():
     assert missing("1.2.3.4", ()) is None
 
 
+@pytest.mark.parametrize("sop_class", ["1.2.3.4", "", "1.2.840.10008.5.1.4.1.1.66"])
+def test_whatever_its_class_what_says_how_its_pixels_are_encoded_must_have_them(sop_class):
+    assert missing(sop_class, (0x00280100,)) == "its (0028,0100) needs (7FE0,0010), which is not there"
+    assert missing(sop_class, (0x00280100, 0x7FE00010)) is None
+    assert missing(sop_class, (0x00280100, 0x7FE00008)) is None
+
+
 def test_a_dataset_that_only_identifies_is_a_skeleton():
     assert is_skeleton(IDENTITY) is True
 
