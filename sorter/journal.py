@@ -14,7 +14,7 @@ a rescan or any other run that writes calls it.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from sqlalchemy import Connection
 
@@ -22,6 +22,7 @@ from sorter.index import Index, chain, moves
 from sorter.index.moves import MOVED, PLANNED, Move
 from sorter.model import BatchKind
 from sorter.organizer.archive import Archive
+from sorter.organizer.layout import path_key
 from sorter.organizer.mover import Mover, Trip
 
 Commit = Callable[[Connection, Sequence[Move], int, str], None]
@@ -31,7 +32,7 @@ def carry(
     archive: Archive,
     index: Index,
     plan: str,
-    wanted: Sequence[Move],
+    choose: Callable[[], Sequence[Move]],
     commit: Commit,
     *,
     kind: BatchKind,
@@ -43,6 +44,8 @@ def carry(
     ----------
     plan
         The name under which the journal keeps them.
+    choose
+        What is to move: asked once the turn is ours, so that nobody changes the rows in between.
     commit
         Changes the rows: called with the connection, the moves, the batch's number and the time.
 
@@ -53,6 +56,8 @@ def carry(
     """
     mover = Mover(archive)
     with archive.turn():
+        if not (wanted := choose()):
+            return []
         with index.writing() as connection:
             moves.begin(connection, plan, wanted)
         named = mover.name(_trips(wanted))
@@ -79,19 +84,25 @@ def _record(
 
 
 def finish(archive: Archive, index: Index) -> int:
-    """Put right what a crash left of a move; returns how many files it concerned. Within a turn."""
+    """Put right what a crash left of a move; returns how many files it concerned. Within a turn.
+
+    A name that a row names stays, whatever the journal says: a daemon that ran on after the crash may have
+    brought in again what was withdrawn.
+    """
     with index.reading() as connection:
         planned, moved = (moves.unsettled(connection, state) for state in (PLANNED, MOVED))
+        going = [one.new_path for one in planned] + [one.old_path for one in moved]
+        named = moves.named(connection, {path_key(path) for path in going})
     if not planned and not moved:
         return 0
     mover = Mover(archive)
-    mover.take_back(_trips(planned))
-    mover.clear(_trips(moved))
+    mover.take_back(_trips(one for one in planned if one.new_path not in named))
+    mover.clear(_trips(one for one in moved if one.old_path not in named))
     with index.writing() as connection:
         moves.forget(connection)
         moves.end(connection)
     return len(planned) + len(moved)
 
 
-def _trips(wanted: Sequence[Move]) -> list[Trip]:
+def _trips(wanted: Iterable[Move]) -> list[Trip]:
     return [(one.old_path, one.new_path, one.sha256) for one in wanted]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
 import json
 import sqlite3
 import tempfile
@@ -24,9 +25,7 @@ from sorter.index import moves
 from sorter.index.moves import Move
 from sorter.intake import Intake, check_index_is_there
 from sorter.journal import carry
-from sorter.model import (
-    BatchKind,
-)
+from sorter.model import BatchKind
 from sorter.organizer.layout import path_key
 from sorter.organizer.lease import META, DaemonLease, RunsLease
 from sorter.replan import TABLE, Progress, plan_all, plan_back
@@ -177,7 +176,8 @@ class _Run:
         self._progress(self._report.moved, self._report.moves)
 
     def _step_aside(self, row: sqlite3.Row) -> None:
-        aside = f"{META}/relayout/{row['uid']}.dcm"
+        # Not under its UID, which is whatever its maker wrote.
+        aside = f"{META}/relayout/{hashlib.sha256(row['uid'].encode()).hexdigest()[:32]}.dcm"
         wanted = [Move(row["uid"], row["sha256"], row["old"], aside)]
 
         def commit(connection: Connection, moved: Sequence[Move], _batch: int, _now: str) -> None:
@@ -194,7 +194,7 @@ class _Run:
             self._intake.archive,
             self._intake.index,
             self._name,
-            wanted,
+            lambda: wanted,
             commit,
             kind=BatchKind.RELAYOUT,
             detail=detail,

@@ -39,7 +39,8 @@ TABLE = """
 CREATE TABLE plan (id INTEGER PRIMARY KEY, uid TEXT, sha256 TEXT, old TEXT UNIQUE, new TEXT, key INTEGER,
 series INTEGER, folder TEXT, patient INTEGER, patient_folder TEXT, patient_key INTEGER, was TEXT,
 done INTEGER DEFAULT 0);
-CREATE INDEX plan_key ON plan (key); CREATE INDEX plan_done ON plan (done, new);
+CREATE INDEX plan_key ON plan (key); CREATE INDEX plan_left ON plan (done, id);
+CREATE UNIQUE INDEX plan_uid ON plan (uid);
 """
 _STORE = """INSERT INTO plan
 (uid, sha256, old, new, key, series, folder, patient, patient_folder, patient_key, was)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
@@ -16,6 +16,7 @@ from sorter.index.schema import (
     series,
     studies,
 )
+from sorter.index.statements import in_chunks
 from sorter.model import (
     INSTANCE_KEYWORDS,
     PATIENT_KEYWORDS,
@@ -83,6 +84,12 @@ def unsettled(connection: Connection, state: str) -> list[Move]:
     """Moves that a crash left in this state."""
     query = select(*(moves.c[name] for name in Move._fields)).where(moves.c.state == state)
     return [Move(*row) for row in connection.execute(query.order_by(moves.c.id))]
+
+
+def named(connection: Connection, keys: Collection[int]) -> set[str]:
+    """Paths of the instances that have one of these path keys."""
+    query = select(instances.c.path)
+    return {row.path for row in in_chunks(connection, query, instances.c.path_key, keys)}
 
 
 def forget(connection: Connection) -> None:

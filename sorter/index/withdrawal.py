@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Integer, Select, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Integer, Select, delete, exists, false, func, select, update
 
 from sorter.index.ledger import append
 from sorter.index.moves import LEVELS, PAGE, Move
@@ -42,20 +42,30 @@ def recent(connection: Connection, limit: int) -> list[dict[str, Any]]:
     return [dict(row._mapping) for row in connection.execute(query)]
 
 
-def withdrawable(connection: Connection, selected: ColumnElement[bool]) -> tuple[list[Move], int]:
+def withdrawable(
+    connection: Connection, selected: ColumnElement[bool], among: Sequence[str] = ()
+) -> tuple[list[Move], int]:
     """Instances that only the selected sources vouch for, and how many others stay.
 
     Parameters
     ----------
     selected
         A condition on ``sources`` that says which of them are taken back.
+    among
+        Only these SOP Instance UIDs are looked at, at most a few hundred; by default all.
     """
-    vouched = select(sources.c.instance_fk).where(CURRENT, sources.c.instance_fk.is_not(None))
-    mine = vouched.where(selected, sources.c.outcome == str(Kind.STORED))
-    others = vouched.where(~selected)
-    columns = (instances.c.sop_instance_uid, instances.c.sha256, instances.c.path)
-    query = select(*columns, instances.c.id.in_(others).label("stays"))
-    rows = connection.execute(query.where(instances.c.id.in_(mine)).order_by(instances.c.id)).all()
+    mine = select(sources.c.instance_fk).where(CURRENT, selected, sources.c.outcome == str(Kind.STORED))
+    about = sources.c.instance_fk == instances.c.id
+    # A condition may be neither true nor false where a column is NULL: then the source is another one.
+    others = exists().where(CURRENT, about, ~func.coalesce(selected, false()))
+    query = select(
+        instances.c.sop_instance_uid, instances.c.sha256, instances.c.path, others.label("stays")
+    ).order_by(instances.c.id)
+    if among:
+        query = query.where(instances.c.sop_instance_uid.in_(among), mine.where(about).exists())
+    else:
+        query = query.where(instances.c.id.in_(mine))
+    rows = connection.execute(query).all()
     return [Move(row[0], row[1], row[2], "") for row in rows if not row.stays], sum(row.stays for row in rows)
 
 

@@ -11,9 +11,11 @@ import os
 from collections.abc import Iterable, Sequence
 
 from sorter.organizer.archive import Archive, clear_way
+from sorter.organizer.layout import path_key
 from sorter.organizer.lease import META
 from sorter.organizer.tree import Blocked, trouble
 
+WITHDRAWN = f"{META}/withdrawn"
 Trip = tuple[str, str, str]  # from, to (relative to the archive root), SHA-256 of the file
 
 
@@ -58,6 +60,8 @@ class Mover:
         """Remove the first names of files whose rows name the second, and folders that become empty."""
         with trouble("remove old names"):
             for old, new, sha256 in trips:
+                if self._is_one_name(old, new):
+                    continue
                 if self._is_one_file(old, new) or self._archive._holds(*_split(new), sha256):
                     self._unlink(old)
             self._tree.sync()
@@ -73,10 +77,26 @@ class Mover:
                 with contextlib.suppress(FileExistsError, Blocked):  # it was renamed where links are unknown
                     self._tree.link(name, self._tree.directory(home), folder, leaf)
                 self._tree.sync()
-                if self._is_one_file(old, new):
+                if self._is_one_file(old, new) and not self._is_one_name(old, new):
                     self._unlink(new)
             self._tree.sync()
         self._remove_empty(new for _, new, _ in trips)
+
+    def remove(self, paths: Sequence[str]) -> None:
+        """Remove withdrawn files that the caller has made sure of elsewhere.
+
+        Raises
+        ------
+        ValueError
+            A path lies elsewhere; nothing is removed.
+        """
+        if not all(path.startswith(f"{WITHDRAWN}/") for path in paths):
+            raise ValueError("this path is not of a withdrawn file")
+        with trouble("remove withdrawn files"):
+            for path in paths:
+                self._unlink(path)
+            self._tree.sync()
+        self._remove_empty(paths)
 
     def _is_one_file(self, old: str, new: str) -> bool:
         """Whether both names are of one file, so that one of them may go."""
@@ -87,6 +107,22 @@ class Mover:
             return False
         return os.path.samestat(*facts)
 
+    def _is_one_name(self, old: str, new: str) -> bool:
+        """Whether two spellings are one name to this file system, which then must not go.
+
+        So it is where it does not tell upper from lower case, or one Unicode form from another.
+        """
+        if path_key(old) != path_key(new):
+            return False
+        (folder, leaf), (home, name) = _split(old), _split(new)
+        try:
+            one, other = self._tree.directory(folder), self._tree.directory(home)
+        except Blocked:
+            return False
+        if not os.path.samestat(os.fstat(one), os.fstat(other)):
+            return False
+        return leaf == name or not {leaf, name} <= set(os.listdir(one))
+
     def _unlink(self, path: str) -> None:
         folder, leaf = _split(path)
         with contextlib.suppress(FileNotFoundError, Blocked):
@@ -95,12 +131,11 @@ class Mover:
 
     def _remove_empty(self, paths: Iterable[str]) -> None:
         folders = {folder for path in paths for folder in _ancestors(path)}
-        self._tree.forget()  # a removed folder must not be used through a kept descriptor
         for folder in sorted(folders, key=len, reverse=True):
-            place = self._archive.root / folder
-            if place.parent.resolve() == place.parent.absolute():  # no link leads elsewhere
-                with contextlib.suppress(OSError):  # not empty, or gone already
-                    place.rmdir()
+            parent, leaf = _split(folder)
+            with contextlib.suppress(OSError, Blocked):  # not empty, or none of ours
+                os.rmdir(leaf, dir_fd=self._tree.directory(parent))
+        self._tree.forget()  # a removed folder must not be used through a kept descriptor
 
 
 def _split(path: str) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 """A relayout moves names and nothing else, leaves each row with its file, and can be taken back."""
 
+import errno
 import hashlib
 import sqlite3
 from contextlib import closing
@@ -14,6 +15,7 @@ from sorter.audit import audit
 from sorter.errors import AlreadyRunningError, ConfigError
 from sorter.intake import Intake
 from sorter.organizer.lease import DaemonLease
+from sorter.organizer.mover import Mover
 from sorter.relayout import relayout
 from sorter.rescan import backfill
 
@@ -164,6 +166,81 @@ def test_files_are_moved_only_when_nothing_else_is_at_work(tmp_path):
     lease.release()
     with Intake(found), pytest.raises(AlreadyRunningError):
         relayout(found, apply=True)
+
+
+def test_empty_folders_go_where_the_archive_is_reached_by_a_link(tmp_path):
+    found = fill(tmp_path)
+    (tmp_path / "link").symlink_to(found.archive)
+    there = found.model_copy(update={"archive": tmp_path / "link", "template": "{SOPInstanceUID}.dcm"})
+    assert relayout(there, apply=True).moved == 5
+    assert [path.name for path in sorted(found.archive.iterdir()) if path.is_dir()] == [".sorter"]
+
+
+def test_without_hard_links_files_are_renamed(tmp_path, monkeypatch):
+    found = fill(tmp_path)
+    before = laid_out(found)
+
+    def unknown(*_, **__):
+        raise OSError(errno.EPERM, "no links")
+
+    monkeypatch.setattr("os.link", unknown)
+    assert relayout(found.model_copy(update={"template": FLAT}), apply=True).moved == 5
+    assert set(laid_out(found)) != set(before)
+    assert relayout(found, undo=True).kept == 0
+    assert laid_out(found) == before
+
+
+def test_without_hard_links_a_crash_is_taken_back(tmp_path, monkeypatch):
+    """The rows name files that are not there, until the next start."""
+    found = fill(tmp_path)
+    before = laid_out(found)
+
+    def unknown(*_, **__):
+        raise OSError(errno.EPERM, "no links")
+
+    def crash(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.link", unknown)
+    with monkeypatch.context() as patch:
+        patch.setattr("sorter.journal._record", crash)
+        with pytest.raises(KeyboardInterrupt):
+            relayout(found.model_copy(update={"template": FLAT}), apply=True)
+    assert tree(found.archive).keys() != before.keys()
+    backfill(found)
+    assert laid_out(found) == before
+
+
+def test_two_spellings_of_one_name_are_not_two_names(tmp_path, monkeypatch):
+    """Where upper and lower case are one: the folder lists only one of them."""
+    found = fill(tmp_path)
+    with Intake(found) as intake:
+        old, new = "P1/A.dcm", "P1/a.dcm"
+        drop(found.archive, old, b"bytes")
+        (found.archive / new).hardlink_to(found.archive / old)  # so both names lead to one file
+        mover = Mover(intake.archive)
+        trip = (old, new, hashlib.sha256(b"bytes").hexdigest())
+        with monkeypatch.context() as patch, intake.archive.turn():
+            patch.setattr("os.listdir", lambda _: ["a.dcm"])
+            mover.clear([trip])
+            mover.take_back([trip])
+        assert {old, new} <= tree(found.archive).keys()
+        with intake.archive.turn():
+            mover.clear([trip])
+        assert [path for path in tree(found.archive) if path in (old, new)] == [new]
+
+
+def test_a_uid_that_names_another_place_leads_nowhere(tmp_path):
+    for number in (1, 2):
+        drop(tmp_path / "in", f"a{number}", dicom(number))
+    found = config(tmp_path, template="{PatientID}/{InstanceNumber}.dcm")
+    backfill(found)
+    with closing(sqlite3.connect(found.index_location)) as connection, connection:
+        connection.execute("UPDATE instances SET instance_number = 3 - instance_number")
+        connection.execute("UPDATE instances SET sop_instance_uid = '../../../' || sop_instance_uid")
+    outside = sorted(tmp_path.iterdir())
+    assert relayout(found, apply=True).moved == 2
+    assert sorted(tmp_path.iterdir()) == outside
 
 
 TEMPLATES = [

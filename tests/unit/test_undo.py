@@ -1,8 +1,11 @@
 """A mistaken drop goes back out of the archive whole: its files to a folder, its rows out of the index."""
 
 import json
+import os
 import sqlite3
+import tempfile
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -11,7 +14,7 @@ from support import UID, dicom, drop, tree
 
 from sorter.audit import audit
 from sorter.cli import group
-from sorter.errors import ConfigError
+from sorter.errors import ArchiveError, ConfigError
 from sorter.intake import Intake
 from sorter.rescan import backfill
 from sorter.undo import Selection, look_up, recent, undo
@@ -78,8 +81,8 @@ def test_the_ledger_says_withdrawn_and_keeps_what_it_said_before(found):
 
 
 def test_what_was_known_lies_beside_the_files(found):
-    report = undo(found, Selection(batches=(2,)))
-    (note,) = (found.archive / report.folder).glob("rows-*.json")
+    undo(found, Selection(batches=(2,)))
+    (note,) = (found.archive / ".sorter/withdrawn").glob("*.rows-*.json")
     said = json.loads(note.read_text())
     assert sorted(one["sop_instance_uid"] for one in said) == [f"{UID}.1.1.3", f"{UID}.2.1.1"]
     assert {one["patient_id"]: len(one["sources"]) for one in said} == {"P1": 1, "P2": 2}
@@ -144,6 +147,115 @@ def test_the_next_instance_of_a_withdrawn_series_begins_anew(found, tmp_path):
     is_sound(found)
 
 
+def test_withdrawn_files_come_in_again_from_where_they_lie(found):
+    report = undo(found, Selection(batches=(2,)))
+    summary = backfill(found, [found.archive / report.folder]).summary()
+    assert (summary["seen"], summary["stored"]) == (2, 2)
+    assert len(uids(found)) == 4
+    is_sound(found)
+
+
+def test_what_a_daemon_met_in_between_stays(found, tmp_path, monkeypatch):
+    """Between looking up and moving, another source of the same instance is recorded."""
+    from sorter import undo as module
+
+    chosen = module._chosen
+
+    def slow(index, selection):
+        first = chosen(index, selection)
+        drop(tmp_path / "in", "late/c", dicom(3))
+        backfill(found, [tmp_path / "in/late"])
+        return first
+
+    monkeypatch.setattr(module, "_chosen", slow)
+    report = undo(found, Selection(batches=(2,)))
+    assert (report.instances, report.withdrawn, report.stay, report.kept) == (2, 1, 1, 0)
+    assert uids(found) == [".1.1.1", ".1.1.2", ".1.1.3"]
+    is_sound(found)
+
+
+def test_many_batches_are_few_conditions(found):
+    """SQLite takes no more than 32,766 numbers in one statement."""
+    assert look_up(found, Selection(batches=tuple(range(1, 100_000)))).instances == 4
+
+
+# -- another folder ---------------------------------------------------------------------------------------
+
+
+def withdrawn(found):
+    return tree(found.archive / ".sorter/withdrawn")
+
+
+def brought(folder):
+    """Path without the time -> bytes, of the instances; and how many notes."""
+    files = tree(folder)
+    instances = {path.partition("/")[2]: data for path, data in files.items() if path.endswith(".dcm")}
+    return instances, sum(path.endswith(".json") for path in files)
+
+
+def test_it_can_be_brought_to_a_folder_elsewhere(found, tmp_path):
+    before = tree(found.archive)
+    report = undo(found, Selection(batches=(2,)), to=tmp_path / "out/there")
+    assert (report.withdrawn, report.brought, report.left) == (2, 3, 0)
+    gone = before.keys() - tree(found.archive).keys()
+    assert brought(tmp_path / "out/there") == ({path: before[path] for path in gone}, 1)
+    assert withdrawn(found) == {}
+    is_sound(found)
+
+
+def test_another_file_system_will_do(found):
+    if not (os.path.isdir("/dev/shm") and os.stat("/dev/shm").st_dev != os.stat(found.archive).st_dev):
+        pytest.skip("/dev/shm is no file system of its own")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        assert undo(found, Selection(batches=(2,)), to=Path(folder, "x")).brought == 3
+        assert len(brought(Path(folder, "x"))[0]) == 2
+    assert withdrawn(found) == {}
+
+
+def test_what_was_left_by_a_crash_is_brought_later(found, tmp_path, monkeypatch):
+    """A file is in one of the two folders at least, whatever happens; then all are in the second."""
+    before = tree(found.archive)
+
+    def crash(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sorter.undo.Mover.remove", crash)
+        with pytest.raises(KeyboardInterrupt):
+            undo(found, Selection(batches=(2,)), to=tmp_path / "out")
+    assert len(withdrawn(found)) == len(tree(tmp_path / "out")) == 3
+    report = undo(found, Selection(), to=tmp_path / "out")
+    assert (report.instances, report.brought, report.left) == (0, 3, 0)
+    gone = before.keys() - tree(found.archive).keys()
+    assert brought(tmp_path / "out") == ({path: before[path] for path in gone}, 1)
+    assert withdrawn(found) == {}
+
+
+def test_no_file_is_replaced_there(found, tmp_path):
+    folder = Path(undo(found, Selection(batches=(2,))).folder).name
+    path = next(path for path in withdrawn(found) if path.endswith(".dcm"))
+    assert path.startswith(f"{folder}/")
+    drop(tmp_path / "out", path, b"a note")
+    report = undo(found, Selection(), to=tmp_path / "out")
+    assert (report.brought, report.left) == (2, 1)
+    assert (tmp_path / "out" / path).read_bytes() == b"a note"
+    assert list(withdrawn(found)) == [path]
+
+
+@pytest.mark.parametrize("where", ["archive/.sorter/x", "archive", "in/x"])
+def test_the_folder_lies_outside(found, tmp_path, where):
+    with pytest.raises(ConfigError, match="name a folder elsewhere"):
+        undo(found, Selection(batches=(2,)), to=tmp_path / where)
+    assert len(uids(found)) == 4
+
+
+def test_a_file_in_its_way_is_an_error_that_loses_nothing(found, tmp_path):
+    drop(tmp_path, "out", b"a note")
+    with pytest.raises(ArchiveError):
+        undo(found, Selection(batches=(2,)), to=tmp_path / "out")
+    assert len(withdrawn(found)) == 3
+
+
 # -- the command ------------------------------------------------------------------------------------------
 
 
@@ -178,6 +290,18 @@ def test_a_dry_run_changes_nothing(command, found):
 def test_a_list_is_a_page_for_people(command):
     lines = command("--list").stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["batch", "2", "1"]
+
+
+def test_a_folder_without_a_selection_gets_all_that_was_taken_out(command, tmp_path):
+    assert command("2", "--yes").return_value == 0
+    done = command("--to", str(tmp_path / "out"), "--yes")
+    assert (done.return_value, done.stdout.split()[0]) == (0, "3")
+    assert command("--to", str(tmp_path / "out"), "--yes").return_value == 1
+
+
+@pytest.mark.parametrize("word", ["5-2", "0-9999999999999"])
+def test_no_batches_are_none(command, word):
+    assert "goes backwards" in str(command("--yes", word).exception)
 
 
 @pytest.mark.parametrize("word", ["x", "2-x", "-"])
@@ -216,6 +340,23 @@ def test_a_crash_before_the_old_names_went_is_finished(found, monkeypatch):
     monkeypatch.setattr("sorter.intake.Workers", inline_workers())
     backfill(found)
     assert uids(found) == [".1.1.1", ".1.1.2"]
+    is_sound(found)
+
+
+def test_a_name_that_came_in_again_after_a_crash_stays(found, tmp_path, monkeypatch):
+    """A daemon that runs on meets the withdrawn bytes elsewhere before the names are put right."""
+    monkeypatch.setattr("sorter.journal.Mover.clear", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        undo(found, Selection(batches=(2,)))
+    monkeypatch.undo()
+    monkeypatch.setattr("sorter.intake.Workers", inline_workers())
+    drop(tmp_path / "in", "new/c", dicom(3))
+    with monkeypatch.context() as patch:
+        patch.setattr("sorter.intake.finish", lambda *_: 0)
+        assert backfill(found, [tmp_path / "in/new"]).summary()["stored"] == 1
+    backfill(found)
+    assert uids(found) == [".1.1.1", ".1.1.2", ".1.1.3"]
+    assert rows(found, "SELECT DISTINCT state FROM moves") == [("done",)]
     is_sound(found)
 
 

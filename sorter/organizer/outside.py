@@ -1,0 +1,127 @@
+"""Files that leave the archive for a folder elsewhere, on another file system too; never replaces a file.
+
+The copy is durable, with its name, and was read again, before the file in the archive goes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from sorter.errors import ArchiveError
+from sorter.organizer.tree import Blocked, Tree, make_root, trouble
+
+_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_CHUNK = 1 << 20
+
+
+class Outside:
+    """A folder outside the archive, made where missing.
+
+    Raises
+    ------
+    ArchiveError
+        It cannot be made, or a file stands where a folder must be.
+    """
+
+    def __init__(self, target: Path) -> None:
+        with trouble("make the target folder"):
+            make_root(target)
+            self._tree = Tree(target)
+
+    def bring(self, origin: Path, paths: Sequence[str]) -> list[str]:
+        """Bring files from below ``origin`` to the same paths here; returns those that are here, durable.
+
+        Parameters
+        ----------
+        paths
+            Relative to ``origin``. What is no regular file, or whose name is taken here by other bytes, is
+            left out.
+        """
+        with trouble("write the target folder"), _clear_way():
+            here = [path for path in paths if self._bring(origin / path, path)]
+            self._tree.sync()
+            self._tree.forget()
+        return here
+
+    def _bring(self, source: Path, path: str) -> bool:
+        folder, _, leaf = path.rpartition("/")
+        target = self._tree.directory(folder)
+        try:
+            reader = os.open(source, _OPEN)
+        except FileNotFoundError:
+            return False
+        draft = f".{secrets.token_hex(8)}.part"
+        try:
+            if not stat.S_ISREG(os.fstat(reader).st_mode):
+                return False
+            sha256 = _copy(reader, draft, target)
+            try:
+                self._tree.link(draft, target, folder, leaf)
+            except FileExistsError:
+                self._tree.touch(folder)
+                return _is_there(leaf, target, sha256)
+            return True
+        finally:
+            os.close(reader)
+            with contextlib.suppress(FileNotFoundError):  # renamed, where there are no links
+                os.unlink(draft, dir_fd=target)
+
+    def close(self) -> None:
+        """Close all."""
+        self._tree.close()
+
+
+@contextlib.contextmanager
+def _clear_way() -> Iterator[None]:
+    try:
+        yield
+    except Blocked:
+        raise ArchiveError("a file stands in the target where a folder must be") from None
+
+
+def _copy(reader: int, name: str, folder: int) -> str:
+    """Copy, sync, and read the copy again; returns its SHA-256."""
+    writer = os.open(name, _CREATE, 0o444, dir_fd=folder)
+    try:
+        digest = hashlib.sha256()
+        while chunk := os.read(reader, _CHUNK):
+            digest.update(chunk)
+            view = memoryview(chunk)
+            while view:
+                view = view[os.write(writer, view) :]
+        os.fsync(writer)
+        os.lseek(writer, 0, os.SEEK_SET)
+        if _digest(writer) != digest.hexdigest():
+            raise ArchiveError("a copy in the target folder is not what was written: do not trust that disk")
+        return digest.hexdigest()
+    finally:
+        os.close(writer)
+
+
+def _is_there(name: str, folder: int, sha256: str) -> bool:
+    """Whether these bytes lie under a name, durable now."""
+    try:
+        fd = os.open(name, _OPEN, dir_fd=folder)
+    except OSError:
+        return False  # a link, or gone again: not what we would write
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode) or _digest(fd) != sha256:
+            return False
+        os.fsync(fd)
+        return True
+    finally:
+        os.close(fd)
+
+
+def _digest(fd: int) -> str:
+    digest = hashlib.sha256()
+    while chunk := os.read(fd, _CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()
