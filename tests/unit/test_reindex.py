@@ -1,4 +1,4 @@
-"""A new index, made from the tree alone, holds the rows of the old one: table by table, but for ids and times."""
+"""A new index, made from the tree alone, has the rows of the old one: all tables, but for ids and times."""
 
 import os
 import random
@@ -9,10 +9,9 @@ import pydicom
 import pytest
 from inline import config, inline, rows
 from pydicom.uid import RLELossless
-from support import ROOT, bundled, dicom, drop, tree
+from support import bundled, dicom, drop, tree
 
 from sorter.care import reindex
-from sorter.intake import Intake
 from sorter.rescan import backfill
 
 pytestmark = pytest.mark.usefixtures("inline")
@@ -70,7 +69,7 @@ def rle(number, **more):
 
 
 def disagreeing():
-    """Instances of one patient, study and series whose values disagree, in an order that names do not tell."""
+    """Instances of one patient and series whose values disagree, in an order that names do not tell."""
     for number in (7, 3, 9, 1, 5):
         values = {
             "PatientName": f"Name^{number}",
