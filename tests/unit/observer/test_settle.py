@@ -1,6 +1,5 @@
 """Facts about settling: a file is ready when it was left alone for long enough, and is never forgotten."""
 
-
 import pytest
 
 from sorter.model import Candidate, Reason
