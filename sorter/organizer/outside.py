@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import secrets
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -57,10 +56,12 @@ class Outside:
             reader = os.open(source, _OPEN)
         except FileNotFoundError:
             return False
-        draft = f".{secrets.token_hex(8)}.part"
+        # The same name again after a crash, so that what a crash left goes; nobody else is at work here.
+        draft = f".{hashlib.sha256(path.encode()).hexdigest()[:32]}.part"
         try:
             if not stat.S_ISREG(os.fstat(reader).st_mode):
                 return False
+            _remove(draft, target)
             sha256 = _copy(reader, draft, target)
             try:
                 self._tree.link(draft, target, folder, leaf)
@@ -70,8 +71,7 @@ class Outside:
             return True
         finally:
             os.close(reader)
-            with contextlib.suppress(FileNotFoundError):  # renamed, where there are no links
-                os.unlink(draft, dir_fd=target)
+            _remove(draft, target)
 
     def close(self) -> None:
         """Close all."""
@@ -84,6 +84,11 @@ def _clear_way() -> Iterator[None]:
         yield
     except Blocked:
         raise ArchiveError("a file stands in the target where a folder must be") from None
+
+
+def _remove(draft: str, folder: int) -> None:
+    with contextlib.suppress(FileNotFoundError):  # there was none; or it was renamed, for want of links
+        os.unlink(draft, dir_fd=folder)
 
 
 def _copy(reader: int, name: str, folder: int) -> str:

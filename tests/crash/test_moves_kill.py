@@ -4,6 +4,9 @@
 sample of each.
 """
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 from crash.facts import Work, sha256
 from crash.runs import KILLED, inject, place_of, points, sample
@@ -28,7 +31,10 @@ APPLY = (
 )
 BACK = ("relayout", "--undo", "--yes", "--json")
 UNDO = ("undo", "2", "--yes", "--json")
-COMMANDS = {"apply": APPLY, "back": BACK, "undo": UNDO}
+NUMBERED = "{PatientID}/{StudyDate}/{InstanceNumber}.dcm"
+CIRCLE = (*APPLY[:-1], NUMBERED)
+# "out" is with --to; in "circle" two files want each other's names.
+COMMANDS = {"apply": APPLY, "back": BACK, "undo": UNDO, "out": UNDO, "circle": CIRCLE}
 
 
 def prepare(folder, name):
@@ -38,7 +44,8 @@ def prepare(folder, name):
     files |= {"2/again.dcm": files["2/1.dcm"], "2/of 1.dcm": files["1/1.dcm"]}
     files |= {"2/3.dcm": dicom(3, patient=PATIENT, PatientName=CANARY)}
     work = Work(folder, files)
-    found = config(folder, incoming=[work.incoming], archive=work.archive)
+    template = {"template": NUMBERED} if name == "circle" else {}
+    found = config(folder, incoming=[work.incoming], archive=work.archive, **template)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(intake, "Workers", Inline)
         for part in ("1", "2"):
@@ -47,20 +54,30 @@ def prepare(folder, name):
             from sorter.relayout import relayout
 
             relayout(found.model_copy(update={"template": APPLY[-1]}), apply=True)
+    if name == "circle":
+        with closing(sqlite3.connect(found.index_location)) as connection, connection:
+            change = "UPDATE instances SET instance_number = 3 - instance_number WHERE instance_number < 3"
+            connection.execute(change)
     return work, found
 
 
 def facts(work):
     """Where everything lies and what is said of it; withdrawn files without the time in their folder."""
-    withdrawn = {
-        path.relative_to(work.archive / ".sorter/withdrawn").as_posix().partition("/")[2]: path.read_bytes()
-        for path in (work.archive / ".sorter/withdrawn").rglob("*.dcm")
-    }
+    withdrawn = [work.archive / ".sorter/withdrawn", work.folder / "out"]
+    without = [
+        {
+            path.relative_to(folder).as_posix().partition("/")[2]: path.read_bytes()
+            for path in folder.rglob("*.dcm")
+        }
+        for folder in withdrawn
+    ]
     columns = "path, sop_instance_uid, sha256, study_instance_uid, patient_id"
     rows = work.index("SELECT * FROM instance_view") and [
         {key: row[key] for key in columns.split(", ")} for row in work.instances()
     ]
-    return {"tree": tree(work.archive), "withdrawn": withdrawn, "rows": rows, "ledger": work.ledger()}
+    drafts = [path.name for path in work.folder.rglob("*.part")]
+    said = {"rows": rows, "ledger": work.ledger(), "drafts": drafts}
+    return {"tree": tree(work.archive), "withdrawn": without[0], "out": without[1], **said}
 
 
 def broken(work):
@@ -70,7 +87,8 @@ def broken(work):
         path = work.archive / row["path"]
         if not path.is_file() or sha256(path.read_bytes()) != row["sha256"]:
             wrong.append("a row without its whole file")
-    everywhere = {sha256(path.read_bytes()) for path in work.archive.rglob("*.dcm")}
+    places = [*work.archive.rglob("*.dcm"), *(work.folder / "out").rglob("*.dcm")]
+    everywhere = {sha256(path.read_bytes()) for path in places}
     wrong += [f"lost: {name}" for name, data in work.sources.items() if sha256(data) not in everywhere]
     return wrong + [f"a source was changed: {name}" for name in work.changed_sources()]
 
@@ -94,7 +112,19 @@ def undisturbed(sorter, tmp_path_factory):
 
 
 def run(sorter, work, name, **how):
-    return sorter.run(work.folder, *COMMANDS[name], "--archive", work.archive, **how)
+    more = ["--to", work.folder / "out"] if name == "out" else []
+    return sorter.run(work.folder, *COMMANDS[name], *more, "--archive", work.archive, **how)
+
+
+def touching(finished):
+    """The calls that change or sync something of ours, in the other folder too."""
+    inside = points(finished, finished.log)
+    outside = [
+        one
+        for one in finished.log
+        if one.target.startswith(f"{finished.folder}/out") and (one.name != "openat" or one.creates)
+    ]
+    return sorted({*inside, *outside}, key=lambda one: one.end)
 
 
 def converges(sorter, work, found, name, expected):
@@ -103,6 +133,12 @@ def converges(sorter, work, found, name, expected):
     # A relayout that had come to its end is not undone twice; an undo that had, finds nothing to do.
     if again.status not in (0, 1, 2):
         return [f"the rerun ended with {again.status}: {again.stderr[-300:]}"]
+    if name == "out":  # what is left of the run that was cut off, all that was taken out is brought
+        rest = sorter.run(
+            work.folder, "undo", "--yes", "--to", work.folder / "out", "--archive", work.archive
+        )
+        if rest.status not in (0, 1):
+            return [f"bringing the rest ended with {rest.status}: {rest.stderr[-300:]}"]
     now = facts(work)
     wrong = [f"otherwise: {key}" for key in expected if now[key] != expected[key]]
     wrong += [f"staged: {one}" for one in work.staged()]
@@ -135,7 +171,7 @@ def disturbed(sorter, undisturbed, tmp_path, name, tries):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_killed_at_any_call(sorter, undisturbed, full, tmp_path, name):
     finished = undisturbed(name)[1]
-    found = points(finished, finished.log)
+    found = touching(finished)
     tries = []
     for call in (*ALWAYS, *SAMPLED):
         mine = [one for one in found if one.name == call]
@@ -147,7 +183,7 @@ def test_killed_at_any_call(sorter, undisturbed, full, tmp_path, name):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_an_error_at_any_call(sorter, undisturbed, full, tmp_path, name):
     finished = undisturbed(name)[1]
-    found = [one for one in points(finished, finished.log) if one.name != "rmdir"]
+    found = [one for one in touching(finished) if one.name != "rmdir"]
     tried = found if full else sample(found, 6)
     # An empty folder that stays, or a lock file that cannot be made twice, matters to nobody.
     tries = [
