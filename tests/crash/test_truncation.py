@@ -39,8 +39,8 @@ SYNTAXES = [
         ".4.90", ".4.91", ".4.94", ".4.100", ".4.102", ".4.201", ".4.202", ".4.203", ".5", ".8.1",
     )
 ]  # fmt: skip
-# Tags, by a part of the file's name, before which a cut is not seen: only what is optional or small is lost, or
-# nobody knows what the SOP class needs (docs/architecture.md, "Whole or not").
+# Tags, by a part of the file's name, before which a cut is not seen: only what is optional or small is lost,
+# or nobody knows what the SOP class needs (docs/architecture.md, "Whole or not").
 UNSEEN = {
     # Dose References; fractions (but then its beams); what follows the beams.
     "test_files/rtplan.dcm": (0x300A0010, 0x300A0070, 0x300A0180, 0x300C0002, 0x300C0060, 0x300E0002),
