@@ -1,4 +1,4 @@
-"""SIGKILL while an index of the first schema is brought up to date: it is the old one or the new one, whole."""
+"""SIGKILL while an index of the first schema is brought up to date: it is the old or the new one, whole."""
 
 import sqlite3
 from contextlib import closing
