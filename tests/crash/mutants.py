@@ -64,6 +64,8 @@ ELSEWHERE = {
     ("events/quiet.py", "write_durably"),
     ("events/quiet.py", "sync_folder"),
     ("events/receipts.py", "_publish"),
+    ("organizer/outside.py", "_copy"),  # undo --to
+    ("organizer/outside.py", "_is_there"),
 }
 
 
