@@ -210,11 +210,13 @@ def _inflated(chunks: Iterator[bytes], most: int) -> Iterator[bytes]:
     inflater = zlib.decompressobj(wbits=31)
     given = 0
     try:
-        for chunk in chunks:
-            data = chunk
-            while data:
-                piece = inflater.decompress(data, _CHUNK)
-                data = inflater.unconsumed_tail
+        for data in chunks:
+            ended = inflater.eof
+            rest = data
+            # Beyond its end the inflater gives back as unconsumed whatever it is given.
+            while rest and not inflater.eof:
+                piece = inflater.decompress(rest, _CHUNK)
+                rest = inflater.unconsumed_tail
                 given += len(piece)
                 if given > most:
                     detail = (
@@ -224,7 +226,8 @@ def _inflated(chunks: Iterator[bytes], most: int) -> Iterator[bytes]:
                 if piece:
                     yield piece
             # What follows the stream may be zeros (padding), not another stream: it would be lost unseen.
-            if inflater.unused_data.strip(b"\0"):
+            behind = data if ended else inflater.unused_data
+            if behind.strip(b"\0"):
                 raise Refusal(Kind.REJECTED, Reason.MALFORMED, "the gzip file holds more than one stream")
     except zlib.error:
         raise Refusal(Kind.REJECTED, Reason.MALFORMED, "damaged gzip stream") from None

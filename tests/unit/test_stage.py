@@ -231,9 +231,21 @@ def test_a_gzip_of_two_instances_is_not_taken_for_the_first_one(tmp_path, stagin
     assert refused_as_it_came(staging, one, packed) == (Kind.REJECTED, Reason.MALFORMED)
 
 
-def test_zeros_behind_a_gzip_are_padding(tmp_path, staging):
-    one = run_one(staging, drop(tmp_path, "a.dcm.gz", gzip.compress(dicom()) + b"\0" * 512))
-    assert staged_bytes(staging, one) == dicom()
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("size", [8, 800])  # 800 x 800 is more than is inflated in one piece
+@pytest.mark.parametrize("zeros", [1, 512, 3 << 20])
+def test_zeros_behind_a_gzip_are_padding(tmp_path, staging, size, zeros):
+    data = dicom(size=size)
+    one = run_one(staging, drop(tmp_path, "a.dcm.gz", gzip.compress(data) + bytes(zeros)))
+    assert staged_bytes(staging, one) == data
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("zeros", [0, 3 << 20])
+def test_anything_else_behind_a_large_gzip_is_malformed(tmp_path, staging, zeros):
+    packed = gzip.compress(dicom(size=800)) + bytes(zeros) + b"junk"
+    one = run_one(staging, drop(tmp_path, "a.dcm.gz", packed))
+    assert refused_as_it_came(staging, one, packed) == (Kind.REJECTED, Reason.MALFORMED)
 
 
 # -- while it is read -----------------------------------------------------------------------------------
