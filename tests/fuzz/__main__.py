@@ -1,7 +1,7 @@
-"""``python -m tests.fuzz``: damaged files in every transfer syntax against the real program, as long as you like.
+"""``python -m tests.fuzz``: damaged files in every transfer syntax against the real program, while you like.
 
-Each case is drawn from the seed of the run and its own number, so each can be made again. Rounds of the rescan and of the
-daemon take turns. Afterwards it is checked that all is told, nothing is lost, and nothing wrong is published.
+Each case is drawn from the seed of the run and its own number, so each can be made again. Rounds of the rescan
+and of the daemon take turns. Afterwards it is checked that all is told, nothing lost, and nothing wrong published.
 """
 
 import argparse

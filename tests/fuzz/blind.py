@@ -1,10 +1,10 @@
-"""Mutations of bytes, whatever they mean: each takes a random generator, bytes and another Seed, and gives bytes."""
+"""Mutations of bytes, whatever they mean: each takes a random generator, bytes and another Seed; gives bytes."""
 
 import gzip
 import struct
 
 from fuzz.dataset import PIXEL_DATA, UNDEFINED, Element, deflate
-from fuzz.headers import LENGTHS
+from fuzz.values import LENGTHS
 
 from sorter.parser.elements import DEFLATED_LITTLE
 

@@ -55,11 +55,11 @@ class Source:
         parsed, steps = one.parsed.copy(), _plan(rng, one)
         if not twin:
             _identify(rng, parsed, number)
-        data, taken = b"", []
+        data, taken = None, []
         for at, (kind, mutation) in enumerate([*steps, ("bytes", None)]):
             own = random.Random(f"{self.seed} {number} {at}")  # so that leaving one out changes no other
-            if kind in ("blind", "bytes"):
-                data = data or parsed.encode()
+            if data is None and kind in ("blind", "bytes"):
+                data = parsed.encode()
             if at in without or mutation is None:
                 continue
             taken.append(f"{kind}.{mutation.__name__}")

@@ -113,7 +113,10 @@ def _case(ran, oracle, case, word, rows):
     row = rows.get(word["path"])
     if row is None:
         return [f"{outcome}, and its path has no row"]
-    archived = (ran.archive / row["path"]).read_bytes()
+    place = ran.archive / row["path"]
+    if not place.exists():
+        return [f"{outcome}, and its file is gone"]
+    archived = place.read_bytes()
     if outcome == "duplicate":
         same = sha256(stream) in (row["source_sha256"], row["sha256"])
         return [] if same else ["said to be a duplicate, and is none"]
@@ -140,6 +143,8 @@ def _quarantined(ran, oracle, case, word, stream):
     kept = ran.archive / word["path"]
     if not word["path"] or not kept.exists():
         return [f"{word['outcome']} {word['reason']}, and its bytes are not in quarantine"]
+    if word["reason"] == "decoder_crashed" and kept.suffix == ".json":
+        return []  # there is nobody who could have copied it: its source stays where it is
     data, note = kept.read_bytes(), json.loads(kept.with_suffix(".json").read_text())
     wrong = []
     if (note["reason"], note["sha256"]) != (word["reason"], sha256(data)):

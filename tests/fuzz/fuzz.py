@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fuzz.facts import Fault, check
 from fuzz.oracle import Oracle
-from fuzz.round import Limits, Round
+from fuzz.round import Round
 
 EACH = 200  # cases of a round
 MOST_SHRUNK = 3  # failing cases of a run that are made smaller
@@ -52,20 +52,16 @@ class Fuzz:
         Where rounds are run; what failed is kept there, in ``failures``.
     """
 
-    def __init__(self, source, root, limits=None, say=print):
-        self.source, self.root, self.limits, self._say = source, Path(root), limits or Limits(), say
+    def __init__(self, source, root, limits, say=print):
+        self.source, self.root, self.limits, self._say = source, Path(root), limits, say
         self.totals, self.faults = Totals(), []
-        self._oracle, self._rounds, self._shrunk = Oracle(), 0, 0
+        self.oracle, self._rounds, self._shrunk = Oracle(), 0, 0
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        self._oracle.close()
-
-    @property
-    def oracle(self):
-        return self._oracle
+        self.oracle.close()
 
     def for_seconds(self, seconds, first=0):
         """Rounds of rescan and daemon by turns, until so many seconds have passed."""
@@ -96,7 +92,7 @@ class Fuzz:
         folder.mkdir(parents=True)
         ran = Round(folder, cases, mode, self.limits).run()
         try:
-            return ran, check(ran, self._oracle)
+            return ran, check(ran, self.oracle)
         except Exception as error:
             return ran, [Fault(f"what the round left cannot be read: {type(error).__name__}: {error}")]
 
@@ -154,6 +150,6 @@ class Fuzz:
             *(f"  {outcome:<34}{count:>8}" for outcome, count in sorted(totals.outcomes.items()) if count),
             f"slowest: {seconds:.1f} s ({slowest}); workers that died: {totals.died}",
             f"most memory: a worker {totals.worker_mb:.0f} MiB, all processes {totals.tree_mb:.0f} MiB",
-            f"asked of pydicom: {self._oracle.asked}, of these without an answer: {self._oracle.silent}",
+            f"asked of pydicom: {self.oracle.asked}, of these without an answer: {self.oracle.silent}",
             f"failures: {len(self.faults)}",
         ]

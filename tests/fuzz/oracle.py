@@ -1,7 +1,7 @@
 """What pydicom says of a file: asked in a process of its own, since what is asked may crash, hang or grow.
 
-pydicom has no last word: where it cannot read a source, nothing is said. It shares its decoders with sorter, so
-equal pixels show that sorter passed on what they gave, not that they were right.
+pydicom has no last word: where it cannot read a source, nothing is said. It shares its decoders with sorter,
+so equal pixels show that sorter passed on what they gave, not that they were right.
 """
 
 import io
@@ -121,7 +121,9 @@ def other_instance(source, archived):
         return None
     if mine.keys() != theirs.keys():
         return f"elements only one has: {sorted(map(str, mine.keys() ^ theirs.keys()))[:5]}"
-    different = [str(tag) for tag, shown in mine.items() if not set(shown) & set(theirs[tag])]
+    different = [
+        str(tag) for tag, shown in mine.items() if shown[0] != theirs[tag][0] and shown[1] != theirs[tag][1]
+    ]
     if different:
         return f"elements that differ: {different[:5]}"
     return other_pixels(source, archived)
@@ -134,15 +136,11 @@ def _header(data):
     for tag in ds.keys():  # noqa: SIM118 - a Dataset iterates over its elements
         if int(tag) not in ENCODING and tag.element:
             raw = ds.get_item(tag).value
-            found[tag] = (
-                _plain(ds[tag]),
-                raw.rstrip(b"\0 ").hex() if isinstance(raw, bytes) else _plain(ds[tag]),
-            )
+            found[tag] = (_plain(ds[tag]), raw.rstrip(b"\0 ").hex() if isinstance(raw, bytes) else "")
     return found
 
 
 def _plain(element):
     if element.VR != "SQ":
         return str(element.value).rstrip("\0 ")
-    items = [[(int(tag), _plain(item[tag])) for tag in item.keys() if tag.element] for item in element.value]  # noqa: SIM118
-    return str(items)
+    return str([[(int(one.tag), _plain(one)) for one in item if one.tag.element] for item in element.value])

@@ -1,4 +1,4 @@
-"""What is mutated: small whole files in every transfer syntax, bundled, generated, and real where there are."""
+"""What is mutated: small whole files in every transfer syntax; bundled, generated, and real where there are."""
 
 import csv
 import io

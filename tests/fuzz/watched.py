@@ -1,7 +1,7 @@
-"""``python -m fuzz.watched ARGUMENTS``: the program itself, whose workers note when they began and ended a file.
+"""``python -m fuzz.watched ARGUMENTS``: the program itself; its workers note when they began and ended a file.
 
 Workers import this module too, as the main module of the process that spawned them; so they note as well.
-Each line of the file that FUZZ_TIMES names is an object: process, task, its bytes, file, what, time, peak memory.
+Each line of the file that FUZZ_TIMES names is an object: process, task and its bytes, file, time, peak memory.
 """
 
 import functools
