@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, or_
+from sqlalchemy import ColumnElement, and_, func, or_
 
 from sorter.auditlog import AuditTrail
 from sorter.config import Config
@@ -51,7 +51,8 @@ class Selection:
             found.append(or_(*(sources.c.batch_fk.between(*run) for run in _runs(self.batches))))
         if self.under:
             path = names.storable(self.under)
-            below = folders.c.path.startswith(path.rstrip("/") + "/", autoescape=True)
+            inside = path.rstrip("/") + "/"  # not LIKE: in SQLite it does not tell upper from lower case
+            below = func.substr(folders.c.path, 1, len(inside)) == inside
             found.append(
                 sources.c.folder_fk.in_(
                     folders.select().with_only_columns(folders.c.id).where(or_(folders.c.path == path, below))

@@ -119,6 +119,14 @@ def test_a_folder_whose_name_only_begins_like_it_is_another(found, tmp_path):
     assert look_up(found, Selection(under=str(tmp_path / "in/ba"))).instances == 0
 
 
+def test_a_folder_whose_name_differs_only_in_case_is_another(found, tmp_path):
+    drop(tmp_path / "in", "Bad/deeper/f", dicom(4))
+    backfill(found)
+    assert look_up(found, Selection(under=str(tmp_path / "in/bad"))).instances == 2
+    assert look_up(found, Selection(under=str(tmp_path / "in/BAD"))).instances == 0
+    assert look_up(found, Selection(under=str(tmp_path / "in/Bad"))).instances == 1
+
+
 def test_nothing_selected_is_a_mistake(found):
     with pytest.raises(ConfigError, match="nothing is selected"):
         undo(found, Selection())
