@@ -27,6 +27,7 @@ _SOURCE = (
     sources.c.ctime_ns, sources.c.sha256, sources.c.outcome, sources.c.reason, sources.c.detail,
     sources.c.path, sources.c.archived_sha256, sources.c.replaces, sources.c.recorded_at,
 )  # fmt: skip
+_encode = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps makes an encoder for each call
 _MOVE = (moves.c.plan, moves.c.sop_instance_uid, moves.c.sha256, moves.c.old_path, moves.c.new_path)
 
 
@@ -119,4 +120,4 @@ def _digest(batch: Row[Any], rows: Iterable[Row[Any]], moved: Iterable[Row[Any]]
 
 
 def _line(kind: str, values: Sequence[Any]) -> bytes:
-    return json.dumps([kind, *values], separators=(",", ":")).encode() + b"\n"
+    return _encode([kind, *values]).encode() + b"\n"

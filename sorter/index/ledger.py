@@ -6,13 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select
+from sqlalchemy import Connection, bindparam, select
 
 from sorter.errors import IndexUnusableError
 from sorter.index.names import all_signed, signed, storable
 from sorter.index.rows import SourceRow
 from sorter.index.schema import CURRENT, folders, instances, sources
-from sorter.index.statements import in_chunks, insert_one
+from sorter.index.statements import in_chunks, insert_one, insert_rows
 from sorter.model import Candidate, Kind, Outcome, Reason
 
 # What may be otherwise at the next look, though the file's version is the same.
@@ -116,14 +116,17 @@ def append(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     if replaced:
         change = sources.update().where(sources.c.id == bindparam("old"))
         connection.execute(change.values(superseded=True), [{"old": number} for number in replaced])
-    if rows:
-        connection.execute(insert(sources), list(rows))
+    insert_rows(connection, sources, rows)
 
 
 def _source_row(one: Outcome, folder: int, now: str) -> dict[str, Any]:
     candidate = one.candidate
-    version = zip(_VERSION, _version(candidate), strict=True)
-    return {column.name: value for column, value in version} | {
+    inode, size, mtime_ns, ctime_ns = _version(candidate)
+    return {
+        "inode": inode,
+        "size": size,
+        "mtime_ns": mtime_ns,
+        "ctime_ns": ctime_ns,
         "folder_fk": folder,
         "device": signed(candidate.device),
         "name": storable(candidate.name),

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, select
 
 from sorter.index.rows import InstanceRow, Known, PatientRow, SeriesRow, StudyRow
 from sorter.index.schema import column_name, instances, patients, series, studies
-from sorter.index.statements import in_chunks, insert_one
+from sorter.index.statements import in_chunks, insert_one, insert_rows
 from sorter.model import (
+    INDEXED_KEYWORDS,
     INSTANCE_KEYWORDS,
     PATIENT_KEYWORDS,
     SERIES_KEYWORDS,
@@ -20,6 +21,7 @@ from sorter.model import (
     Place,
 )
 
+_COLUMNS = {keyword: column_name(keyword) for keyword in INDEXED_KEYWORDS}
 _PATIENT_COLUMNS = {column_name(keyword): keyword for keyword in PATIENT_KEYWORDS}
 _STUDY_COLUMNS = {column_name(keyword): keyword for keyword in STUDY_KEYWORDS}
 
@@ -106,7 +108,7 @@ def record_instances(
                 "stored_at": now,
             }
         )
-    connection.execute(insert(instances), rows)
+    insert_rows(connection, instances, rows)
 
 
 def _record_levels(
@@ -136,4 +138,5 @@ def _record_levels(
 
 
 def _keywords(header: Header, keywords: Sequence[str]) -> dict[str, Any]:
-    return {column_name(keyword): header.values.get(keyword) for keyword in keywords}
+    value = header.values.get
+    return {_COLUMNS[keyword]: value(keyword) for keyword in keywords}

@@ -59,6 +59,8 @@ class Archive:
         self._lease: int | None = None
         with self.turn():
             self.staging = self._new_staging()
+        self._staging_folder = f"{META}/staging/{Path(self.staging.folder).name}"
+        self._stamps = itertools.count()
 
     # -- turns: one writer at a time ------------------------------------------------------------------
 
@@ -129,6 +131,7 @@ class Archive:
             if not synced:
                 self._tree.sync_all()
             named: dict[str, Outcome] = {}
+            self._reserve_stamps(len(verdicts))
             outcomes = [self._settle(verdict, places, named) for verdict in verdicts]
             outcomes += [self._refuse(one) for one in refused]
             self._tree.sync()
@@ -191,10 +194,10 @@ class Archive:
         return _outcome(staged, verdict.kind, path=path)
 
     def _store(self, staged: Staged, place: Place) -> Outcome:
+        self._stamp(staged.name)
         for leaf in dict.fromkeys((place.leaf, place.spare)):
             path = f"{place.folder}/{leaf}" if place.folder else leaf
             try:
-                self._stamp(staged.name)
                 self._tree.link(staged.name, self._staging_fd(), place.folder, leaf)
                 return _outcome(staged, Kind.STORED, path=path)
             except FileExistsError:
@@ -204,21 +207,27 @@ class Archive:
                 return _outcome(staged, Kind.DEFERRED, reason=Reason.BLOCKED, detail=str(blocked))
         return self._conflict(staged, "a file without a row holds other bytes under its name", path)
 
+    def _reserve_stamps(self, count: int) -> None:
+        """Take so many stamps for this turn; :meth:`_stamp` hands them out.
+
+        The last of them is kept on the lock file, so that stamps grow from turn to turn whoever takes it,
+        even when the clock is set back.
+        """
+        first = max(time.time_ns(), os.fstat(self._lock).st_mtime_ns + 1)
+        self._stamps = itertools.count(first)
+        with _no_times():
+            os.utime(self._lock, ns=(first + count, first + count))
+
     def _stamp(self, name: str) -> None:
         """Write the order of arrival on the file itself, as its modification time.
 
         The first instance to come speaks for its patient, study and series. Only this tells a new index,
-        made from the tree alone, which one it was. The newest stamp is kept on the lock file, so that stamps
-        grow from turn to turn whoever takes it, even when the clock is set back. No promise rests on it, so
-        it is not synced, and a file system that keeps no such times is no error.
+        made from the tree alone, which one it was. No promise rests on it, so it is not synced, and a file
+        system that keeps no such times is no error.
         """
-        now = max(time.time_ns(), os.fstat(self._lock).st_mtime_ns + 1)
-        try:
+        now = next(self._stamps)
+        with _no_times():
             os.utime(name, ns=(now, now), dir_fd=self._staging_fd(), follow_symlinks=False)
-            os.utime(self._lock, ns=(now, now))
-        except OSError as error:
-            if error.errno not in (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
-                raise
 
     def _confirm(self, staged: Staged, kind: Kind, path: str) -> Outcome:
         """A duplicate, once its archived file is there: put back where it was removed by hand."""
@@ -238,7 +247,7 @@ class Archive:
 
     def _staging_fd(self) -> int:
         # Below the root like any folder, so that source and target are opened the same careful way.
-        return self._tree.directory(f"{META}/staging/{Path(self.staging.folder).name}")
+        return self._tree.directory(self._staging_folder)
 
     def _holds(self, folder: str, name: str, sha256: str) -> bool:
         """Whether the taken name holds just these bytes; then it counts as ours, made durable again."""
@@ -408,6 +417,16 @@ def _outcome(
     staged: Staged, kind: Kind, *, reason: Reason | None = None, detail: str = "", path: str = ""
 ) -> Outcome:
     return Outcome(staged.candidate, kind, reason, detail, path, staged.source_sha256, staged.instance)
+
+
+@contextlib.contextmanager
+def _no_times() -> Iterator[None]:
+    """A file system that keeps no such times, or does not let us set them, is no error."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
+            raise
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ PRESETS: Mapping[str, str] = {
 
 _UID_LENGTH = 64  # PS3.5 section 9.1
 _DATES = ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate")
+_SHARED = frozenset((*PATIENT_KEYWORDS, *STUDY_KEYWORDS, *_DATES))
 _LIKE_A_HASH = re.compile(r"-(?:[0-9a-f]{8}|[0-9a-f]{32})$", re.IGNORECASE)
 
 
@@ -45,6 +46,8 @@ class Layout:
         The template's text, also where a preset was named.
     keywords : frozenset of str
         The DICOM keywords the template reads.
+    leaf_is_its_own : bool
+        Whether the file name reads nothing that a :func:`study_view` replaces.
 
     Raises
     ------
@@ -65,6 +68,7 @@ class Layout:
             alone = sum(map(len, (piece.keywords for piece in self._patient.pieces))) == 1
             self._around = tuple(FIELD.split(self._patient.text)[::2]) if alone else None
             self._nobody = self._patient.render(Header())
+        self.leaf_is_its_own = self._leaf.keywords.isdisjoint(_SHARED)
 
     def patient_folder(self, header: Header, *, distinct: bool = False) -> str:
         """The one component that carries the patient; ``""`` where the template has none.
@@ -139,12 +143,15 @@ class Layout:
 
     def leaf(self, header: Header, *, distinct: bool = False) -> str:
         """The file name, ending in ``.dcm``; with ``distinct`` the SOP Instance UID stands before that."""
-        suffix = SUFFIX
-        if distinct:
-            suffix = (
-                f".{component(identifier(header.text('SOPInstanceUID')) or MISSING, _UID_LENGTH)}{SUFFIX}"
-            )
-        return self._leaf.render(header, MAX_BYTES - len(suffix.encode())) + suffix
+        return self.leaves(header)[distinct]
+
+    def leaves(self, header: Header) -> tuple[str, str]:
+        """The file name, and the distinct one that an instance gets where the name is taken."""
+        texts = self._leaf.texts(header)
+        uid = component(identifier(header.text("SOPInstanceUID")) or MISSING, _UID_LENGTH)
+        suffix = f".{uid}{SUFFIX}"
+        plain = self._leaf.fit(texts, MAX_BYTES - len(SUFFIX)) + SUFFIX
+        return plain, self._leaf.fit(texts, MAX_BYTES - len(suffix.encode())) + suffix
 
 
 def _require_constant(part: Component) -> None:

@@ -90,6 +90,7 @@ def unsafe_characters(text: str) -> str:
     return "".join(c for c in text if c != " " and _character(c) != c)
 
 
+@lru_cache(maxsize=4096)
 def path_key(path: str) -> int:
     """Signed 64-bit number of a path, equal where a file system may not tell two paths apart.
 

@@ -115,18 +115,22 @@ def _place(header: Header, facts: Facts, layout: Layout, first: _First) -> Place
     study = (patient, header.text("StudyInstanceUID"))
     series = (*study, header.text("SeriesInstanceUID"))
     patient_folder = _patient_folder(header, facts, layout, first)
-    view = _study_view(header, study, facts, first)
+    _fix_study(header, study, facts, first)
     known = facts.series.get(series)
     folder = known.folder if known else first.series.get(series)
+    view = header
+    if folder is None or not layout.leaf_is_its_own:  # else the view costs more than all the rest
+        view = _study_view(header, study, facts, first)
     if folder is None:
         folder = first.series[series] = layout.folder(view, patient_folder)
+    leaf, spare = layout.leaves(view)
     return Place(
         patient_folder=patient_folder,
         patient_folder_key=path_key(patient_folder) if patient_folder else None,
         study_date=first.dates[study],
         folder=folder,
-        leaf=layout.leaf(view),
-        spare=layout.leaf(view, distinct=True),
+        leaf=leaf,
+        spare=spare,
     )
 
 
@@ -151,12 +155,18 @@ def _study_view(header: Header, study: Study, facts: Facts, first: _First) -> He
     return study_view(header, patient=patient_values, study=study_values)
 
 
-def _recorded(header: Header, study: Study, facts: Facts, first: _First) -> tuple[_Values, _Values]:
-    """Patient and study values of the first instance, on record or in this batch."""
-    known = facts.studies.get(study)
+def _fix_study(header: Header, study: Study, facts: Facts, first: _First) -> None:
+    """The first instance of a study fixes its date, unless one is on record."""
     if study not in first.dates:
+        known = facts.studies.get(study)
         first.dates[study] = known.date if known else header.study_date
         first.headers[study] = header
+
+
+def _recorded(header: Header, study: Study, facts: Facts, first: _First) -> tuple[_Values, _Values]:
+    """Patient and study values of the first instance, on record or in this batch."""
+    _fix_study(header, study, facts, first)
+    known = facts.studies.get(study)
     patient = facts.patients.get(header.patient)
     origin = first.headers[study]
     patient_values = patient.values if patient else _only(origin, PATIENT_KEYWORDS)

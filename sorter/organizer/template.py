@@ -92,7 +92,14 @@ class Component:
 
     def render(self, header: Header, size: int = MAX_BYTES) -> str:
         """One safe component of at most ``size`` bytes."""
-        texts = [piece.choose(header)[1] for piece in self.pieces]
+        return self.fit(self.texts(header), size)
+
+    def texts(self, header: Header) -> list[str]:
+        """The text of each piece."""
+        return [piece.choose(header)[1] for piece in self.pieces]
+
+    def fit(self, texts: list[str], size: int) -> str:
+        """The joined texts as one safe component of at most ``size`` bytes."""
         joined = "".join(texts)
         if len(joined) * 4 > size and len(joined.encode()) > size:
             for width in _WIDTHS:
