@@ -8,10 +8,12 @@ is there. It keeps the few wanted elements as raw bytes; :mod:`sorter.parser.hea
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import NamedTuple
 
 from sorter.model import Reason
 from sorter.parser.grammar import (
@@ -63,8 +65,7 @@ _PREFIX_END = 132  # the preamble's 128 bytes and "DICM"
 _ENCAPSULATED = re.compile(rb"\xe0\x7f\x10\0(?:[A-Z]{2}\0\0)?\xff\xff\xff\xff")
 
 
-@dataclass(frozen=True, slots=True)
-class Element:
+class Element(NamedTuple):
     """A wanted top-level element; ``vr`` is empty in implicit VR, ``value`` is in the file's byte order."""
 
     tag: int
@@ -177,35 +178,31 @@ def walk(data: Buffer, wanted: frozenset[int], *, limits: Limits = DEFAULTS) -> 
     if len(data) < start + 8:
         raise Unparsable(Reason.TRUNCATED, "no element after the File Meta Information")
     order, implicit = _byte_order(data, start, declared), _is_implicit(data, start)
-    stream, found = Stream(data, order, limits), _Found()
+    stream, found = Stream(data, order, limits, ascending=bare), _Found()
     if not declared:
         declared = IMPLICIT_LITTLE if implicit else EXPLICIT_BIG if order is BIG else EXPLICIT_LITTLE
     elif implicit != (declared == IMPLICIT_LITTLE) or (order is BIG) != (declared == EXPLICIT_BIG):
         stream.unusual = True
-    dataset = Dataset(
+    dataset = functools.partial(
+        Dataset,
         data=data,
         transfer_syntax_uid=declared,
         implicit=implicit,
         big_endian=order is BIG,
         meta=MappingProxyType(meta),
         start=start,
-        elements=MappingProxyType(found.elements),  # filled by _collect
-        pixel_data=None,
-        signed=False,
-        icon=None,
-        unusual=True,
+        elements=MappingProxyType(found.elements),
     )
     try:
-        _collect(stream, start, implicit, wanted, found, ascending=bare)
-        _check_content(stream, dataset, found)
+        _collect(stream, start, implicit, wanted, found)
+        _check_content(stream, start, implicit, meta, found)
     except Unparsable as error:
         if not bare or found.is_instance:
-            error.partial = dataset
+            error.partial = dataset(pixel_data=None, signed=False, icon=None, unusual=True)
             raise
     if bare and not found.is_instance:
         raise Unparsable(Reason.NOT_DICOM, "no DICM prefix, and no UIDs of an instance")
-    return replace(
-        dataset,
+    return dataset(
         pixel_data=_pixel_data(stream, found.places),
         signed=any(tag in found.places for tag in _SIGNATURE_TAGS),
         icon=_icon(data, found.places),
@@ -213,11 +210,13 @@ def walk(data: Buffer, wanted: frozenset[int], *, limits: Limits = DEFAULTS) -> 
     )
 
 
-def _check_content(stream: Stream, dataset: Dataset, found: _Found) -> None:
+def _check_content(
+    stream: Stream, start: int, implicit: bool, meta: Mapping[int, Element], found: _Found
+) -> None:
     """An object must carry what its SOP class is for, unless it only identifies."""
-    sop_class = _uid(found.elements.get(_SOP_CLASS)) or _uid(dataset.meta.get(_MEDIA_STORAGE_SOP_CLASS))
+    sop_class = _uid(found.elements.get(_SOP_CLASS)) or _uid(meta.get(_MEDIA_STORAGE_SOP_CLASS))
     lacking = missing(sop_class, found.places)
-    if lacking and not is_skeleton(tag for tag, *_ in elements(stream, dataset.start, dataset.implicit)):
+    if lacking and not is_skeleton(tag for tag, *_ in elements(stream, start, implicit)):
         raise Unparsable(Reason.TRUNCATED, lacking)
 
 
@@ -257,28 +256,26 @@ def _uid(element: Element | None) -> str:
     return "" if element is None else element.value.rstrip(b"\0 ").decode("ascii", "replace")
 
 
-def _collect(
-    stream: Stream, start: int, implicit: bool, wanted: frozenset[int], found: _Found, *, ascending: bool
-) -> None:
+@functools.lru_cache(maxsize=16)
+def _sought(wanted: frozenset[int]) -> tuple[frozenset[int], frozenset[int]]:
+    """The tags whose values are kept, and those that the walk yields."""
+    kept = wanted.union(_IDENTITY)
+    return kept, kept | _NOTED
+
+
+def _collect(stream: Stream, start: int, implicit: bool, wanted: frozenset[int], found: _Found) -> None:
     """Walk the top level to its end; what was found before an exception stays in ``found``."""
-    data, most, noted, values, places = stream.data, stream.limits.value, _NOTED, found.elements, found.places
-    wanted = wanted.union(_IDENTITY)
-    last = 0
-    for place in elements(stream, start, implicit):
-        tag = place[0]
-        if tag <= last:
-            stream.unusual = True
-            if ascending:
-                raise Unparsable(Reason.MALFORMED, f"{tag_text(tag)} at offset {place[2]} is out of order")
-        last = tag
-        if tag in wanted:
-            _, vr, _, value, end = place
+    data, most = stream.data, stream.limits.value
+    kept, sought = _sought(wanted)
+    for place in elements(stream, start, implicit, only=sought):
+        tag, vr, _, value, end = place
+        if tag in kept:
             if end - value > most:
                 raise Unparsable(Reason.TOO_LARGE, f"{tag_text(tag)} has {end - value} bytes")
-            values[tag] = Element(tag, vr, data[value:end])
-        if tag in noted:
-            places[tag] = place
-    if not last:
+            found.elements[tag] = Element(tag, vr, data[value:end])
+        if tag in _NOTED:
+            found.places[tag] = place
+    if not stream.last:
         raise Unparsable(Reason.TRUNCATED, "no element after the File Meta Information")
 
 

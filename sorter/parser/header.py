@@ -15,7 +15,7 @@ from datetime import date
 from functools import lru_cache
 
 from sorter.model import INDEXED_KEYWORDS, INTEGER_KEYWORDS, Header, Reason
-from sorter.parser.elements import Dataset, Element, top_level
+from sorter.parser.elements import Dataset, top_level
 
 # PS3.6 section 6: tag and VR, so that a worker starts without pydicom's dictionary.
 _KNOWN: dict[str, tuple[int, str]] = {
@@ -71,6 +71,7 @@ _UID = re.compile(r"[0-9A-Za-z]+(?:\.[0-9A-Za-z]+)*")
 _MEDIA_STORAGE_SOP_CLASS, _MEDIA_STORAGE_DIRECTORY = 0x00020002, b"1.2.840.10008.1.3.10"
 
 _CONTROL = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), "") | dict.fromkeys(b"\t\n\f\r", " ")
+_NO_UID = dict.fromkeys((*_CONTROL, 0xA0), "\N{REPLACEMENT CHARACTER}")
 _DATE = re.compile(r"([0-9]{4})([-./]?)([0-9]{2})\2([0-9]{2})")
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}(?:\.0*)?")
 _BINARY = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
@@ -80,6 +81,7 @@ _TEXT_VRS = _CHARACTER_SET_VRS | {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM"
 _LATIN = frozenset((b"", b"ISO_IR 6", b"ISO 2022 IR 6", b"ISO_IR 100", b"ISO 2022 IR 100"))
 _UTF8 = b"ISO_IR 192"
 _MOST_CHARACTERS = 1024
+_REMEMBERED = 256
 # Two different long ones must stay different; the walk bounds them.
 _WHOLE_TEXT = frozenset(("PatientID", "IssuerOfPatientID"))
 
@@ -112,7 +114,12 @@ def wanted_tags(extra: Iterable[str] = ()) -> frozenset[int]:
     ValueError
         Where a keyword is none of PS3.6.
     """
-    return _OTHER_TAGS.union(tag for _, tag, _ in _fields(frozenset(extra)))
+    return _wanted_tags(frozenset(extra))
+
+
+@lru_cache(maxsize=16)
+def _wanted_tags(extra: frozenset[str]) -> frozenset[int]:
+    return _OTHER_TAGS.union(tag for _, tag, _ in _fields(extra))
 
 
 def read_header(dataset: Dataset, extra: frozenset[str] = frozenset()) -> Header:
@@ -128,19 +135,27 @@ def read_header(dataset: Dataset, extra: frozenset[str] = frozenset()) -> Header
     values: dict[str, str | int] = {}
     for keyword, tag, vr in _fields(extra):
         element = elements.get(tag)
-        if element is None or not element.value:
+        if element is None or not (raw := element.value):
             continue
-        text = _text(element, vr, charset, order)
-        value: str | int | None
-        if keyword in INTEGER_KEYWORDS:
-            value = _whole_number(text)
-        elif vr == "DA":
-            value = _date(text)
-        else:
-            value = text if keyword in _WHOLE_TEXT else text[:_MOST_CHARACTERS].rstrip()
+        read = _value if len(raw) <= _REMEMBERED else _value.__wrapped__
+        value = read(keyword, vr, element.vr, raw, charset, order)
         if value is not None and value != "":
             values[keyword] = value
     return Header(values)
+
+
+# The instances of a study share most of their values, and a look costs a fifth of reading one.
+@lru_cache(maxsize=4096)
+def _value(  # noqa: PLR0917 - by position: the cache takes keywords for another call
+    keyword: str, vr: str, given: str, raw: bytes, charset: bytes, order: str
+) -> str | int | None:
+    """The normalised value of one element; nothing where it is missing, empty or unusable."""
+    text = _text(raw, given, vr, charset, order)
+    if keyword in INTEGER_KEYWORDS:
+        return _whole_number(text)
+    if vr == "DA":
+        return _date(text)
+    return text if keyword in _WHOLE_TEXT else text[:_MOST_CHARACTERS].rstrip()
 
 
 def check_uids(header: Header) -> tuple[Reason, str] | None:
@@ -166,9 +181,8 @@ def is_dicomdir(dataset: Dataset) -> bool:
     return next(top_level(dataset))[0] >> 16 == 0x0004
 
 
-def _text(element: Element, vr: str, charset: bytes, order: str) -> str:
-    """The element's value as clean text; empty where it has none. ``vr`` is that of PS3.6."""
-    raw, given = element.value, element.vr
+def _text(raw: bytes, given: str, vr: str, charset: bytes, order: str) -> str:
+    """The value as clean text; empty where it has none. ``given`` is the VR of the file, ``vr`` of PS3.6."""
     if given in _TEXT_VRS or given in _BINARY:
         vr = given
     elif given not in ("", "UN") or raw.startswith((b"\xfe\xff\0\xe0", b"\xff\xfe\xe0\0")):
@@ -178,7 +192,7 @@ def _text(element: Element, vr: str, charset: bytes, order: str) -> str:
     text = _decoded(raw, charset if vr in _CHARACTER_SET_VRS else b"", vr == "PN")
     if vr == "UI":
         # A control character within makes it no UID; taking it out would hide that.
-        return text.strip("\0 ").translate(dict.fromkeys(_CONTROL, "\N{REPLACEMENT CHARACTER}"))
+        return text.strip("\0 ").translate(_NO_UID)
     return _clean(text, vr)
 
 

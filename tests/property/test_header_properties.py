@@ -5,7 +5,7 @@ import struct
 import unicodedata
 import warnings
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
@@ -84,6 +84,7 @@ def test_numbers_and_dates_are_read_as_they_were_written(syntax, number, rows, d
         [b"", b"ISO_IR 100", b"ISO_IR 192", b"GB18030", b"\\ISO 2022 IR 87", b"\\ISO 2022 IR 149", b"x"]
     ),
 )
+@example("SOPClassUID", b"\xa0\x01", b"")
 def test_any_bytes_become_a_clean_value_or_none(keyword, raw, charset):
     values = {_KNOWN["SOPClassUID"][0]: b"1.2", _KNOWN["SOPInstanceUID"][0]: b"1.2"}
     values |= {
