@@ -1,0 +1,91 @@
+"""Siemens mosaics: the slices of one volume, side by side in one picture.
+
+The Image Position of a mosaic is that of a slice as large as the whole picture, so it is moved to the corner of
+one tile. The CSA header says how many slices there are and which way they go (SliceNormalVector, which may
+oppose the normal of rows and columns). https://nipy.org/nibabel/dicom/dicom_mosaic.html
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from sorter.volume.model import Array, Tile, Vector
+from sorter.volume.values import number, numbers, silenced, text, whole
+
+_COUNT_IN_GROUP_19 = (0x0019, 0x100A)
+
+
+@dataclass(frozen=True, slots=True)
+class Mosaic:
+    """How a mosaic is laid out: the size of a tile, where each lies, and the position of its slice."""
+
+    rows: int
+    columns: int
+    tiles: tuple[Tile, ...]
+    positions: tuple[Vector, ...]
+
+
+def csa(dataset: Dataset) -> dict[str, Any]:
+    """The values of the Siemens CSA image header by name; empty where there is none."""
+    with silenced():
+        from nibabel.nicom import csareader  # noqa: PLC0415 - warns at import
+
+        try:
+            header = csareader.get_csa_header(dataset, "image")
+        except Exception:  # noqa: BLE001 - nibabel raises many kinds over a malformed header
+            return {}
+    return {name: tag["items"] for name, tag in (header or {"tags": {}})["tags"].items() if tag["items"]}
+
+
+def layout(dataset: Dataset) -> Mosaic | None:
+    """The layout of a mosaic; ``None`` where it is none, or does not say where its slices are."""
+    if "MOSAIC" not in text(dataset, "ImageType").split("\\"):
+        return None
+    header = csa(dataset)
+    count = _count(dataset, header)
+    side = math.ceil(math.sqrt(count))
+    orientation = np.array(numbers(dataset, "ImageOrientationPatient", 6))
+    position = np.array(numbers(dataset, "ImagePositionPatient", 3))
+    spacing = np.array(numbers(dataset, "PixelSpacing", 2))
+    step = number(dataset, "SpacingBetweenSlices") or number(dataset, "SliceThickness")
+    rows, columns = whole(dataset, "Rows"), whole(dataset, "Columns")
+    if count < 2 or rows % side or columns % side or not step:
+        return None
+    if not (orientation.size and position.size and spacing.size):
+        return None
+    along_row, along_column = orientation[:3], orientation[3:]
+    tile_rows, tile_columns = rows // side, columns // side
+    corner = position + along_row * spacing[1] * (columns - tile_columns) / 2
+    corner = corner + along_column * spacing[0] * (rows - tile_rows) / 2
+    normal = _normal(header, np.cross(along_row, along_column))
+    return Mosaic(
+        tile_rows,
+        tile_columns,
+        tuple(Tile(number // side * tile_rows, number % side * tile_columns) for number in range(count)),
+        tuple(_vector(corner + normal * step * number) for number in range(count)),
+    )
+
+
+def _count(dataset: Dataset, header: dict[str, Any]) -> int:
+    in_group_19 = dataset.get(_COUNT_IN_GROUP_19)
+    for found in (header.get("NumberOfImagesInMosaic"), in_group_19 and [in_group_19.value]):
+        try:
+            return int(found[0]) if found else 0
+        except (TypeError, ValueError):
+            continue
+    return 0
+
+
+def _normal(header: dict[str, Any], across: Array) -> Array:
+    """The normal of rows and columns, with the sign that the CSA header gives it."""
+    said = header.get("SliceNormalVector")
+    return -across if said and len(said) == 3 and float(np.dot(said, across)) < 0 else across
+
+
+def _vector(point: Array) -> Vector:
+    return (float(point[0]), float(point[1]), float(point[2]))

@@ -1,0 +1,135 @@
+"""Stacks -> volumes: pixels are read file by file, straight into the array of the volume."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.pixels.utils import iter_pixels
+
+from sorter.volume.errors import VolumeError
+from sorter.volume.model import RGB, Array, Flag, Frame, Stack, Volume
+from sorter.volume.values import silenced
+
+_Slot = tuple[int, int, Frame]  # time, slice, and the frame that belongs there
+
+
+def fill(stack: Stack) -> Volume:
+    """Read the pixels of a stack.
+
+    Raises
+    ------
+    VolumeError
+        Pixels cannot be decoded, or are not of the size that the header says.
+    """
+    times, slices = len(stack.frames), len(stack.frames[0])
+    like = stack.likeness
+    by_file: dict[Path, list[_Slot]] = defaultdict(list)
+    for t, volume in enumerate(stack.frames):
+        for k, frame in enumerate(volume):
+            if frame is not None:
+                by_file[frame.path].append((t, k, frame))
+    rescale = _common_rescale(stack)
+    # Memory has the order of a NIfTI file: columns vary fastest, times slowest.
+    out: Array | None = None
+    for path, slots in by_file.items():
+        for t, k, frame, pixels in _pixels(path, slots):
+            values = pixels if rescale is not None else _rescaled(pixels, frame)
+            if values.shape[:2] != (like.rows, like.columns):
+                raise VolumeError("the pixels are not of the size that the header says")
+            if values.ndim == 3:
+                values = np.ascontiguousarray(values.astype(np.uint8, copy=False)).view(RGB)[..., 0]
+            if out is None:
+                out = np.zeros((times, slices, like.rows, like.columns), values.dtype)
+            elif out.dtype != values.dtype:
+                out = out.astype(np.promote_types(out.dtype, values.dtype))
+            out[t, k] = values[::-1]
+    assert out is not None
+    flags = (*stack.flags, *_repeated(out))
+    stored = out.transpose(3, 2, 1, 0)
+    stored = stored[..., 0] if times == 1 else stored
+    stored, scale = _as_integers(stored, rescale or (1.0, 0.0))
+    return Volume(stored, scale, stack.affine, stack, flags)
+
+
+def _common_rescale(stack: Stack) -> tuple[float, float] | None:
+    """The one rescale of all frames; ``None`` where they differ."""
+    found = {frame.rescale for volume in stack.frames for frame in volume if frame is not None}
+    return found.pop() if len(found) == 1 else None
+
+
+def _rescaled(pixels: Array, frame: Frame) -> Array:
+    slope, intercept = frame.rescale
+    return (pixels * np.float64(slope) + np.float64(intercept)).astype(np.float32)
+
+
+def _as_integers(stored: Array, rescale: tuple[float, float]) -> tuple[Array, tuple[float, float]]:
+    """Apply a rescale that keeps integers integers, such as that of CT; leave any other to the volume."""
+    slope, intercept = rescale
+    if rescale == (1.0, 0.0) or stored.dtype.kind not in "iu" or slope != 1 or not intercept.is_integer():
+        return stored, rescale
+    low, high = int(stored.min()) + int(intercept), int(stored.max()) + int(intercept)
+    for kind in (np.uint8, np.int16, np.uint16, np.int32):
+        if (
+            np.iinfo(kind).min <= low
+            and high <= np.iinfo(kind).max
+            and np.dtype(kind).itemsize >= stored.itemsize
+        ):
+            return (stored + np.int64(intercept)).astype(kind), (1.0, 0.0)
+    return stored, rescale
+
+
+def _pixels(path: Path, slots: list[_Slot]) -> Iterator[tuple[int, int, Frame, Array]]:
+    """The pixels of each slot, (rows, columns) or (rows, columns, 3)."""
+    wanted = sorted({frame.index for _, _, frame in slots})
+    by_index: dict[int, list[_Slot]] = defaultdict(list)
+    for slot in slots:
+        by_index[slot[2].index].append(slot)
+    for index, decoded in zip(wanted, _decoded(path, wanted), strict=True):
+        for t, k, frame in by_index[index]:
+            if frame.tile is None:
+                yield t, k, frame, decoded
+            else:
+                like, tile = frame.likeness, frame.tile
+                yield (
+                    t,
+                    k,
+                    frame,
+                    decoded[tile.row : tile.row + like.rows, tile.column : tile.column + like.columns],
+                )
+
+
+def _decoded(path: Path, wanted: list[int]) -> Iterator[Array]:
+    with silenced():
+        try:
+            dataset = dcmread(path, force=True)
+            if len(wanted) == 1 and _is_single(dataset):
+                yield dataset.pixel_array
+                return
+            yield from iter_pixels(dataset, indices=wanted)
+        except GeneratorExit:
+            raise
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - decoders raise many kinds; their texts may quote values
+            raise VolumeError(f"pixels cannot be decoded ({type(error).__name__})") from None
+
+
+def _is_single(dataset: Dataset) -> bool:
+    count: Any = dataset.get("NumberOfFrames")
+    return count in (None, "", 0, 1)
+
+
+def _repeated(out: Array) -> list[Flag]:
+    """Volumes of a series in time that are the same to the last bit: most likely one, sent twice."""
+    same = [t + 1 for t in range(1, len(out)) if out[t].any() and np.array_equal(out[t], out[t - 1])]
+    if not same:
+        return []
+    return [
+        Flag("repeated", f"{len(same)} volumes equal the one before to the last bit, the first is {same[0]}")
+    ]
