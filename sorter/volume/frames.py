@@ -7,6 +7,7 @@ share, then at top level (PS3.3 C.7.6.16).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,11 +53,11 @@ def frames(path: Path, dataset: Dataset) -> list[Frame]:
     """
     if not (whole(dataset, "Rows") and whole(dataset, "Columns")):
         raise VolumeError("has no pixels")
-    if items(dataset, "PerFrameFunctionalGroupsSequence") and value(dataset, "TotalPixelMatrixColumns"):
-        raise VolumeError("is a tiled slide: no volume")
+    if value(dataset, "TotalPixelMatrixColumns"):
+        raise VolumeError("is tiled, as of a slide: its frames are no slices")
     with silenced():
-        if laid := mosaic.layout(dataset):
-            return _mosaic_frames(path, dataset, laid)
+        if mosaic.is_mosaic(dataset):
+            return _mosaic_frames(path, dataset, mosaic.layout(dataset))
         count = max(1, whole(dataset, "NumberOfFrames", 1))
         if count > _MOST_FRAMES:
             raise VolumeError(f"declares {count} frames")
@@ -103,17 +104,7 @@ def _each_frame(path: Path, dataset: Dataset, per_frame: Sequence[Dataset], coun
 
 def _mosaic_frames(path: Path, dataset: Dataset, laid: mosaic.Mosaic) -> list[Frame]:
     groups = _Groups(dataset)
-    whole_picture = _likeness(dataset, groups)
-    likeness = Likeness(
-        series=whole_picture.series,
-        rows=laid.rows,
-        columns=laid.columns,
-        samples=whole_picture.samples,
-        image_type=whole_picture.image_type,
-        echo=whole_picture.echo,
-        orientation=whole_picture.orientation,
-        spacing=whole_picture.spacing,
-    )
+    likeness = replace(_likeness(dataset, groups), rows=laid.rows, columns=laid.columns)
     return [
         Frame(
             path=path,
@@ -151,6 +142,7 @@ def _likeness(dataset: Dataset, groups: _Groups) -> Likeness:
         segment=None if segment is None else int(segment),
         orientation=orientation if _is_orthonormal(orientation) else (),
         spacing=_spacing(measures),
+        is_multiframe=whole(dataset, "NumberOfFrames", 1) > 1,
     )
 
 

@@ -55,7 +55,7 @@ def spacing_flags(places: Array) -> list[Flag]:
     line = np.linspace(places[0], places[-1], len(places))
     if np.max(np.abs(places - line)) <= allowed and np.max(np.abs(steps - np.median(steps))) <= 2 * allowed:
         return []
-    usual = float(np.median(steps))
+    usual = _usual(steps)
     multiples = np.rint(steps / usual)
     is_gap = (multiples > 1) & (np.abs(steps - multiples * usual) <= 2 * tolerance(usual) * multiples)
     odd = np.abs(steps - usual) > 2 * tolerance(usual)
@@ -69,6 +69,15 @@ def spacing_flags(places: Array) -> list[Flag]:
     found = np.flatnonzero(odd) if odd.any() else np.unique((steps.argmin(), steps.argmax()))
     where = [f"{steps[at]:.4g} mm between slices {at + 1} and {at + 2}" for at in found]
     return [Flag("spacing", f"{_listed(where)}; {usual:.4g} mm is usual", True)]
+
+
+def _usual(steps: Array) -> float:
+    """The step that most slices have; of few slices, the one that the others are multiples of."""
+    least = float(steps.min())
+    multiples = np.rint(steps / least)
+    if np.all(np.abs(steps - multiples * least) <= 2 * tolerance(least)):
+        return float(np.median(steps[multiples == 1]))
+    return float(np.median(steps))
 
 
 def line_flags(points: Array, orientation: Sequence[float]) -> list[Flag]:

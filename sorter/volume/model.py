@@ -66,6 +66,8 @@ class Likeness:
         The cosines of rows and columns; empty where there are none.
     spacing
         Between rows and between columns, in mm; empty where it is unknown.
+    is_multiframe
+        Whether the file holds many frames; the same slices may be there in both kinds of files.
     """
 
     series: str
@@ -77,6 +79,7 @@ class Likeness:
     segment: int | None = None
     orientation: tuple[float, ...] = ()
     spacing: tuple[float, ...] = ()
+    is_multiframe: bool = False
 
 
 @dataclass(frozen=True, slots=True)

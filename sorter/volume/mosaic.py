@@ -1,8 +1,9 @@
 """Siemens mosaics: the slices of one volume, side by side in one picture.
 
-The Image Position of a mosaic is that of a slice as large as the whole picture, so it is moved to the corner of
-one tile. The CSA header says how many slices there are and which way they go (SliceNormalVector, which may
-oppose the normal of rows and columns). https://nipy.org/nibabel/dicom/dicom_mosaic.html
+The Image Position of a mosaic is that of a slice as large as the whole picture, so it is moved to the corner
+of one tile. The CSA header says how many slices there are and which way they go (SliceNormalVector, which may
+oppose the normal of rows and columns).
+https://nipy.org/nibabel/dicom/dicom_mosaic.html
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset
 
+from sorter.volume.errors import VolumeError
 from sorter.volume.model import Array, Tile, Vector
 from sorter.volume.values import number, numbers, silenced, text, whole
 
@@ -36,16 +38,25 @@ def csa(dataset: Dataset) -> dict[str, Any]:
         from nibabel.nicom import csareader  # noqa: PLC0415 - warns at import
 
         try:
-            header = csareader.get_csa_header(dataset, "image")
+            header: Any = csareader.get_csa_header(dataset, "image")  # type: ignore[no-untyped-call]
         except Exception:  # noqa: BLE001 - nibabel raises many kinds over a malformed header
             return {}
     return {name: tag["items"] for name, tag in (header or {"tags": {}})["tags"].items() if tag["items"]}
 
 
-def layout(dataset: Dataset) -> Mosaic | None:
-    """The layout of a mosaic; ``None`` where it is none, or does not say where its slices are."""
-    if "MOSAIC" not in text(dataset, "ImageType").split("\\"):
-        return None
+def is_mosaic(dataset: Dataset) -> bool:
+    """Whether its picture is a mosaic."""
+    return "MOSAIC" in text(dataset, "ImageType").split("\\")
+
+
+def layout(dataset: Dataset) -> Mosaic:
+    """The layout of a mosaic.
+
+    Raises
+    ------
+    VolumeError
+        It does not say where its slices are.
+    """
     header = csa(dataset)
     count = _count(dataset, header)
     side = math.ceil(math.sqrt(count))
@@ -54,10 +65,10 @@ def layout(dataset: Dataset) -> Mosaic | None:
     spacing = np.array(numbers(dataset, "PixelSpacing", 2))
     step = number(dataset, "SpacingBetweenSlices") or number(dataset, "SliceThickness")
     rows, columns = whole(dataset, "Rows"), whole(dataset, "Columns")
-    if count < 2 or rows % side or columns % side or not step:
-        return None
-    if not (orientation.size and position.size and spacing.size):
-        return None
+    if not (count and step and orientation.size and position.size and spacing.size):
+        raise VolumeError("is a mosaic, and does not say where its slices are")
+    if rows % side or columns % side:
+        raise VolumeError(f"is a mosaic of {rows} x {columns} pixels: {count} slices do not fit evenly")
     along_row, along_column = orientation[:3], orientation[3:]
     tile_rows, tile_columns = rows // side, columns // side
     corner = position + along_row * spacing[1] * (columns - tile_columns) / 2

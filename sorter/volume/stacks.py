@@ -41,6 +41,7 @@ def _groups(frames: Iterable[Frame]) -> list[list[Frame]]:
     for frame in frames:
         like = frame.likeness
         exact = (like.series, like.rows, like.columns, like.samples, like.image_type, like.segment)
+        exact = (*exact, like.is_multiframe)
         alike = by_exact[(*exact, frame.position is None)]
         group = next((one for one in alike if _is_close(one[0].likeness, like)), None)
         if group is None:
@@ -80,6 +81,7 @@ def _mixed(made: Sequence[Stack], stack: Stack) -> Flag:
             ("frame type", {one.likeness.image_type for one in same}),
             ("segment", {one.likeness.segment for one in same}),
             ("colour", {one.likeness.samples for one in same}),
+            ("kind of file", {one.likeness.is_multiframe for one in same}),
         )
         if len(values) > 1
     ] or ["position"]
@@ -117,7 +119,10 @@ def _unplaced(group: list[Frame], like: Likeness, flags: list[Flag]) -> Stack:
     ordered = sorted(group, key=lambda frame: (frame.number, frame.sop_instance_uid, frame.index))
     thickness = ordered[0].thickness or 1.0
     like = replace(like, orientation=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0))
-    matrix = geometry.affine(like, (0.0, 0.0, 0.0), (0.0, 0.0, thickness))
+    # The centre of the first slice is the origin, as dcm2niix has it.
+    down, across = like.spacing
+    corner = (-across * (like.columns - 1) / 2, -down * (like.rows - 1) / 2, 0.0)
+    matrix = geometry.affine(like, corner, (0.0, 0.0, thickness))
     return Stack((tuple(ordered),), matrix, (*flags, _NO_POSITION))
 
 
