@@ -12,7 +12,7 @@ from sorter.duties import Trouble
 from sorter.intake import SAFE, Intake
 from sorter.model import Candidate, Kind
 from sorter.observer.settle import Settler, quiet_by_clock
-from sorter.observer.walk import Listing, RootUnavailable, Walker, look
+from sorter.observer.walk import Listing, RootUnavailable, Walker, look, no_words
 from sorter.observer.watch import Watch, keeps_our_time
 
 # A walk on every wake, but not so often that walking itself keeps a core busy.
@@ -57,7 +57,12 @@ class DropFolders:
         exclude = [str(config.archive)]
         if config.retire_to:
             exclude.append(str(config.retire_to))
-        self._walkers = [Walker(r, ignore=config.ignore, exclude=exclude, stop=stop.is_set) for r in roots]
+        # What may be retired is looked at one by one.
+        words = no_words if config.retire != "keep" else intake.index.words_in
+        self._walkers = [
+            Walker(root, ignore=config.ignore, exclude=exclude, stop=stop.is_set, words=words)
+            for root in roots
+        ]
         self._by_clock: dict[str, bool] = {}  # root -> whether a time stamp there can be compared with now
         self.watch = Watch(roots, wake, mode=config.watch, exclude=exclude)
         self.settler = Settler(config.settle_seconds, config.incomplete_seconds)
@@ -125,7 +130,7 @@ class DropFolders:
             try:
                 for listing in walker.walk(deep=deep):
                     self._alive()
-                    count += len(listing.candidates)
+                    count += len(listing.candidates) + listing.known.total()
                     passed_over.update(str(o.reason) for o in listing.ignored if o.kind is Kind.IGNORED)
                     ready = list(self._look_at(listing, walker))
                     paused, idle = time.monotonic(), time.process_time()

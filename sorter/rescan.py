@@ -20,7 +20,7 @@ from sorter.errors import ConfigError
 from sorter.intake import SAFE, Batches, Intake, Tally
 from sorter.model import Candidate, Kind, Outcome, Reason, Refused
 from sorter.observer.settle import Settler, quiet_by_clock
-from sorter.observer.walk import RootUnavailable, Walker, look
+from sorter.observer.walk import Listing, RootUnavailable, Walker, look, no_words
 from sorter.rehearsal import Rehearsal
 
 Progress = Callable[[Tally], None]
@@ -121,10 +121,13 @@ class Rescan:
     def _fresh(self) -> Iterator[Candidate]:
         """Walk the sources; count what is ignored or known already."""
         for source, root in self._sources:
-            for candidates, ignored in self._listed(source, root):
-                for refused in ignored:
+            for listing in self._listed(source, root):
+                for refused in listing.ignored:
                     self.tally.add(refused.kind, refused.reason, refused.candidate.size)
-                yield from self._unknown(candidates)
+                for (outcome, reason), count in listing.known.items():
+                    self._known(Kind(outcome), Reason(reason) if reason else None, count)
+                self.tally.bytes += listing.known_bytes
+                yield from self._unknown(listing.candidates)
                 self._progress(self.tally)
 
     def _unknown(self, candidates: Sequence[Candidate]) -> Iterator[Candidate]:
@@ -140,23 +143,28 @@ class Rescan:
             if candidate.root and row.kind in SAFE:
                 self._intake.retire(candidate, row.path)
         for (kind, reason), count in words.items():
-            # What was stored by an earlier run is, this time, a duplicate: nothing new was stored.
-            self.tally.add(Kind.DUPLICATE if kind is Kind.STORED else kind, reason, 0, count)
+            self._known(kind, reason, count)
 
-    def _listed(self, source: str, root: str) -> Iterator[tuple[Sequence[Candidate], Sequence[Refused]]]:
+    def _known(self, kind: Kind, reason: Reason | None, count: int) -> None:
+        """Count what the ledger knows: stored by an earlier run is, this time, a duplicate."""
+        self.tally.add(Kind.DUPLICATE if kind is Kind.STORED else kind, reason, 0, count)
+
+    def _listed(self, source: str, root: str) -> Iterator[Listing]:
         found = look(source, root)
         if isinstance(found, Candidate):
-            yield [found], []
+            yield Listing("", [found], [], last=True)
         elif os.path.isdir(source):
             exclude = [str(one) for one in (self._config.archive, self._config.retire_to) if one]
-            walker = Walker(source, ignore=self._config.ignore, exclude=exclude, retirable=bool(root))
+            # What may be retired is looked at one by one.
+            words = no_words if root and self._config.retire != "keep" else self._intake.index.words_in
+            ignore = self._config.ignore
+            walker = Walker(source, ignore=ignore, exclude=exclude, retirable=bool(root), words=words)
             try:
-                for listing in walker.walk(deep=True):
-                    yield listing.candidates, listing.ignored
+                yield from walker.walk(deep=True)
             except RootUnavailable as error:
                 raise ConfigError(str(error)) from None
         elif found is not None:
-            yield [], [found]
+            yield Listing("", [], [found], last=True)
 
 
 def check_paths(config: Config, paths: Sequence[Path]) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, func, select
 from sorter.index import find as finding
 from sorter.index.chain import open_batch, seal
 from sorter.index.engine import WRITE, bring_up_to_date, guarded, make_engine
-from sorter.index.ledger import NOT_FINAL, record_sources, rows_of
+from sorter.index.ledger import NOT_FINAL, Word, final_words, record_sources, rows_of
 from sorter.index.levels import lookup_instances, lookup_levels, record_instances
 from sorter.index.rows import Known, Patient, SourceRow
 from sorter.index.schema import CURRENT, instances, patients, series, sources, studies
@@ -64,6 +64,11 @@ class Index:
         with guarded(), self._engine.connect() as connection:
             seen = rows_of(connection, candidates)
         return {one: row for one, row in seen.items() if row.reason not in NOT_FINAL}
+
+    def words_in(self, folder: str) -> dict[tuple[str, int, int, int, int], Word]:
+        """The final words about a folder's files, for a walk that passes millions of them."""
+        with guarded(), self._engine.connect() as connection:
+            return final_words(connection, folder)
 
     # -- look-ups for one batch -------------------------------------------------------------------------
 

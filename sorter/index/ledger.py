@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, bindparam, or_, select
 
 from sorter.errors import IndexUnusableError
 from sorter.index.names import all_signed, signed, storable
@@ -23,6 +23,30 @@ _KEY = 5  # the first columns of a row: name and version, see _rows
 _KINDS = {str(kind): kind for kind in Kind}
 _REASONS: dict[str | None, Reason | None] = {str(reason): reason for reason in Reason} | {None: None}
 _FEW = 16
+# Of a folder with more files than this not all words are held at once.
+MOST_WORDS = 100_000
+_FINAL = or_(sources.c.reason.is_(None), ~or_(*(sources.c.reason == str(reason) for reason in NOT_FINAL)))
+_WORDS = (
+    select(sources.c.name, *_VERSION, sources.c.outcome, sources.c.reason)
+    .select_from(sources.join(folders))
+    .where(folders.c.path == bindparam("folder"), CURRENT, _FINAL)
+    .limit(MOST_WORDS + 1)
+)
+
+Word = tuple[str, str | None]
+
+
+def final_words(connection: Connection, folder: str) -> dict[tuple[str, int, int, int, int], Word]:
+    """Outcome and reason of each version of a folder's files that has a final word, by name and version.
+
+    Names and numbers are as the ledger keeps them: an odd one (see :mod:`sorter.index.names`) is just not
+    found by what ``lstat`` says of the file. Empty for a folder with more than :data:`MOST_WORDS` of them.
+    """
+    cursor = connection.execute(_WORDS, {"folder": storable(folder)}).cursor
+    assert cursor is not None  # it is a SELECT
+    # The driver's own tuples: rows of Core would cost a quarter more, and there are millions.
+    rows = {row[:_KEY]: row[_KEY:] for row in cursor.fetchall()}
+    return rows if len(rows) <= MOST_WORDS else {}
 
 
 def rows_of(connection: Connection, candidates: Sequence[Candidate]) -> dict[Candidate, SourceRow]:

@@ -8,7 +8,8 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -22,6 +23,15 @@ PATH_MAX = 4096  # bytes, the final NUL included; no call of the kernel takes a 
 _SURELY_SHORT = PATH_MAX // 4 - 1  # characters, of at most 4 bytes each
 _GONE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP))  # vanished, or replaced by a file or a link
 _Version = tuple[int, int, int, int]
+# The ledger's word about one version of a file of a folder: its outcome and reason, by name, inode, size,
+# mtime and ctime (ns). Of millions of known files nothing else is made.
+Word = tuple[str, str | None]
+Words = Mapping[tuple[str, int, int, int, int], Word]
+
+
+def no_words(_folder: str) -> Words:
+    """Nothing is known: every file becomes a candidate."""
+    return {}
 
 
 class RootUnavailable(Exception):  # noqa: N818 - names a state of the drop folder, not a mistake
@@ -33,7 +43,8 @@ class Listing:
     """Up to 5,000 entries of one folder; ``last`` marks the folder's final part.
 
     ``ignored`` also holds the folder itself, or entries of it, that could not be read (kind rejected). For
-    files named by hand ``folder`` is empty.
+    files named by hand ``folder`` is empty. ``known`` counts, by their word, the regular files that the
+    ledger knows already, and ``known_bytes`` adds up their sizes; they are no candidates.
     """
 
     folder: str
@@ -41,6 +52,13 @@ class Listing:
     ignored: list[Refused]
     last: bool
     serial: int = -1  # tells the walker which listing this is
+    known: Counter[Word] = field(default_factory=Counter)
+    known_bytes: int = 0
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to tell."""
+        return not (self.candidates or self.ignored or self.known)
 
 
 @dataclass(slots=True)
@@ -82,6 +100,9 @@ class Walker:
         Monotonic seconds.
     stop
         Asked before each folder; a walk that is stopped just ends, and the next one starts anew.
+    words
+        The ledger's final words about the files of a folder, asked before the folder is read. A file that
+        they name is counted; any other becomes a candidate.
     """
 
     def __init__(
@@ -93,12 +114,13 @@ class Walker:
         retirable: bool = True,
         clock: Callable[[], float] = time.monotonic,
         stop: Callable[[], bool] = lambda: False,
+        words: Callable[[str], Words] = no_words,
     ) -> None:
         self.root = os.path.abspath(root)
         self._label = self.root if retirable else ""
         self._ignored = re.compile("|".join(map(fnmatch.translate, ignore)) or r"(?!)")
         self._exclude = tuple(exclude)
-        self._clock, self._stop = clock, stop
+        self._clock, self._stop, self._words = clock, stop, words
         self._folders: dict[str, _Folder] = {}
         self._unreadable: dict[str, tuple[int, str]] = {}  # path -> the last walk that met it so, and why
         self._serials = count()
@@ -173,13 +195,14 @@ class Walker:
             folder = self._begin(path, os.fstat(fd))
             settled = self._clock() - folder.first_seen >= RACY_SECONDS
             subfolders: list[str] = []
+            words = self._words(path)
             part = Listing(path, [], [], last=False, serial=next(self._serials))
             with os.scandir(fd) as entries:
                 for chunk in _chunks(entries):
-                    if part.candidates or part.ignored:
+                    if not part.empty:
                         yield self._open(folder, part, walk)
                         part = Listing(path, [], [], last=False, serial=next(self._serials))
-                    self._sort_in(path, chunk, part, subfolders)
+                    self._sort_in(path, chunk, words, part, subfolders)
         except OSError:
             yield self._open(folder, part, walk)  # what was read before the folder failed is not lost with it
             raise
@@ -188,7 +211,7 @@ class Walker:
         folder.subfolders = tuple(subfolders)
         folder.complete = settled
         part.last = True
-        if part.candidates or part.ignored:
+        if not part.empty:
             yield self._open(folder, part, walk)
 
     def _begin(self, path: str, seen: os.stat_result) -> _Folder:
@@ -208,10 +231,16 @@ class Walker:
         return part
 
     def _sort_in(
-        self, path: str, entries: Sequence[os.DirEntry[str]], part: Listing, subfolders: list[str]
+        self,
+        path: str,
+        entries: Sequence[os.DirEntry[str]],
+        words: Words,
+        part: Listing,
+        subfolders: list[str],
     ) -> None:
-        """Put entries where they belong. Millions come this way, most of them plain files."""
-        ignored, label, admit = self._ignored.match, self._label, part.candidates.append
+        """Put entries where they belong. Millions come this way, most of them plain files that are known."""
+        ignored, label, admit, word_of = self._ignored.match, self._label, part.candidates.append, words.get
+        known: list[Word] = []
         short = len(path) + 256 < _SURELY_SHORT  # a name has at most 255 characters
         for entry in entries:
             name = entry.name
@@ -222,9 +251,15 @@ class Walker:
                     part.ignored.append(_unreadable(path, name, label, error.errno))
                 continue
             if short and stat.S_IFMT(seen.st_mode) == stat.S_IFREG and not ignored(name):
-                admit(_candidate(path, name, seen, label))
+                version = (name, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
+                if (word := word_of(version)) is None:
+                    admit(_candidate(path, name, seen, label))
+                else:
+                    known.append(word)
+                    part.known_bytes += seen.st_size
             else:
                 self._sort_in_odd(path, name, seen, part, subfolders)
+        part.known.update(known)
 
     def _sort_in_odd(
         self, path: str, name: str, seen: os.stat_result, part: Listing, subfolders: list[str]

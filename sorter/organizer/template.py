@@ -176,6 +176,8 @@ def _field(content: str) -> Piece:
 
 def _is_literal(text: str) -> bool:
     """Whether a last alternative is text: neither a keyword nor what looks like a misspelt one."""
+    if text in INDEXED_KEYWORDS:  # as in the presets, which are read without pydicom
+        return False
     return bool(text) and ":" not in text and not _nearest(text, 0.8)
 
 

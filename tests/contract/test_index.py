@@ -359,6 +359,36 @@ def test_a_folder_of_thousands_is_seen_at_once(index):
     assert set(index.seen(many)) == set(many[::2])
 
 
+def versions(*outcomes):
+    return [(one.candidate.name, *one.candidate[3:7]) for one in outcomes]
+
+
+def test_the_words_of_a_folder_are_the_final_outcomes_of_its_versions(index):
+    stored = outcome(header(1), candidate("a"))
+    elsewhere = outcome(header(2), candidate("b", "/drop/b"))
+    rejected = Outcome(candidate("c"), Kind.REJECTED, Reason.NOT_DICOM)
+    gone = Outcome(candidate("d"), Kind.IGNORED, Reason.VANISHED)
+    record(index, stored, elsewhere, rejected, gone)
+    expected = [("stored", None), ("rejected", "not_dicom")]
+    folder = stored.candidate.folder
+    assert index.words_in(folder) == dict(zip(versions(stored, rejected), expected, strict=True))
+
+
+def test_a_later_word_replaces_the_earlier_one_in_the_words_of_a_folder(index):
+    unreadable = Outcome(candidate("a"), Kind.REJECTED, Reason.UNREADABLE)
+    record(index, unreadable)
+    assert index.words_in(unreadable.candidate.folder) == {}
+    record(index, replace(unreadable, kind=Kind.IGNORED, reason=Reason.DICOMDIR))
+    assert list(index.words_in(unreadable.candidate.folder).values()) == [("ignored", "dicomdir")]
+
+
+def test_of_a_folder_with_too_many_files_no_words_are_held(index, monkeypatch):
+    one = outcome(header())
+    record(index, one)
+    monkeypatch.setattr("sorter.index.ledger.MOST_WORDS", 0)
+    assert index.words_in(one.candidate.folder) == {}
+
+
 # -- the views -----------------------------------------------------------------------------------------
 
 

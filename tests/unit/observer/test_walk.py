@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -503,6 +504,50 @@ def test_a_folder_with_an_entry_that_cannot_be_looked_at_is_listed_again_at_ever
         assert walker.unreadable == {str(root / "a" / "1"): "cannot be read: EIO"}
     assert paths(walker.walk(deep=False)) == [str(root / "a" / "1")]
     assert walker.unreadable == {}
+
+
+def known_to_the_ledger(*paths):
+    """Words as the ledger has them, of files as they are now."""
+    facts = {}
+    for path in paths:
+        seen = path.lstat()
+        version = (path.name, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
+        facts.setdefault(str(path.parent), {})[version] = ("stored", None)
+    return lambda folder: facts.get(folder, {})
+
+
+def test_files_that_the_ledger_knows_are_counted_and_no_candidates(root, monkeypatch):
+    monkeypatch.setattr(walk_module, "CHUNK", 2)
+    files = [write(root / name, b"four") for name in ("a", "b", "c", "deep/d")]
+    fresh = write(root / "deep/e")
+    listings = list(Walker(str(root), words=known_to_the_ledger(*files)).walk(deep=True))
+    counts = sum((one.known for one in listings), Counter())
+    assert counts == {("stored", None): 4}
+    assert sum(one.known_bytes for one in listings) == 16
+    assert paths(listings) == [str(fresh)]
+
+
+def test_a_known_name_with_another_version_is_a_candidate(root):
+    file = write(root / "a", b"four")
+    words = known_to_the_ledger(file)
+    file.write_bytes(b"other")
+    assert paths(Walker(str(root), words=words).walk(deep=True)) == [str(file)]
+
+
+def test_a_known_name_that_is_ignored_now_is_ignored(root):
+    words = known_to_the_ledger(write(root / "a.tmp"))
+    (listing,) = Walker(str(root), words=words).walk(deep=True)
+    assert (refusals([listing]), listing.known) == ([("a.tmp", Kind.IGNORED, Reason.PATTERN)], {})
+
+
+def test_a_folder_of_files_that_the_ledger_knows_is_skipped_when_it_has_not_changed(root, clock):
+    words = known_to_the_ledger(write(root / "a"))
+    walker = Walker(str(root), clock=clock, words=words)
+    clock.now += 2  # nothing: the folder is seen for the first time now
+    assert len(list(walker.walk(deep=False))) == 1
+    clock.now += 2
+    assert len(list(walker.walk(deep=False))) == 1
+    assert list(walker.walk(deep=False)) == []
 
 
 def test_a_walk_ends_between_two_folders_when_told_to(root):
