@@ -6,6 +6,7 @@ Results go to stdout, logs to stderr. Exit status: 0 clean, 1 some files refused
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -117,6 +118,8 @@ def group(**_: Any) -> None:
 
 def main() -> None:
     """Entry point of the console script."""
+    # Modules, rows and candidates are no garbage; looking for it among them costs a sixth of the start.
+    gc.set_threshold(50_000, 20)
     try:
         status = group(standalone_mode=False)
     except click.exceptions.Abort:

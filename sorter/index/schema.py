@@ -157,7 +157,8 @@ sources = Table(
     _reference("batch_fk", "batches", nullable=True),
     Column("replaces", Integer, ForeignKey("sources.id")),
     Column("superseded", Boolean, nullable=False, server_default=false()),
-    Index("ix_sources_replaces", "replaces", sqlite_where=_REPLACING, postgresql_where=_REPLACING),
+    # Partial on PostgreSQL too, see the migrations: saying so here would load its dialect everywhere.
+    Index("ix_sources_replaces", "replaces", sqlite_where=_REPLACING),
     Index(
         "uq_sources_version",
         "folder_fk",
@@ -168,7 +169,6 @@ sources = Table(
         "ctime_ns",
         unique=True,
         sqlite_where=CURRENT,
-        postgresql_where=CURRENT,
     ),
 )
 moves = Table(
