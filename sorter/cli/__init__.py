@@ -24,6 +24,7 @@ COMMANDS = {
     "backup": "Copy the index to a file, consistent even while the daemon runs.",
     "demo": "Sort the real DICOM files that pydicom bundles, and show the result.",
     "explain": "Tell which rule chose the place of a file, without storing it.",
+    "export": "Write volumes, pictures or copies of instances to another folder.",
     "find": "Search the index.",
     "quarantine": "See what was refused and why; bring it in, hand it out, or give it up.",
     "reindex": "Build a new index from the archive tree.",
@@ -49,6 +50,9 @@ _FLAGS = (
     "--undo",
     "--list",
     "--all",
+    "--montage",
+    "--animate",
+    "--regularize",
 )
 _HIDDEN = {"run": "Run the daemon.", "rescan": "One-shot backfill."}
 

@@ -6,6 +6,7 @@ share, then at top level (PS3.3 C.7.6.16).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +17,12 @@ from pydicom.dataset import Dataset
 
 from sorter.volume import mosaic
 from sorter.volume.errors import VolumeError
+from sorter.volume.groups import Groups
 from sorter.volume.model import Frame, Likeness, Vector
 from sorter.volume.times import times
 from sorter.volume.values import items, number, numbers, silenced, text, value, whole
 
-_PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_PHILIPS_SCALE = (0x2005140F, 0x2005100E)  # the private sequence of a frame, and Scale Slope
 _MOST_FRAMES = 1_000_000
 
 
@@ -67,27 +69,10 @@ def frames(path: Path, dataset: Dataset) -> list[Frame]:
         return list(_each_frame(path, dataset, per_frame, count))
 
 
-class _Groups:
-    """The functional groups of one frame: its own, the shared ones, the dataset."""
-
-    def __init__(self, *levels: Dataset) -> None:
-        self.levels = levels
-
-    def item(self, sequence: str, keyword: str) -> Dataset:
-        """The dataset that has ``keyword``, in that sequence or at top level; an empty one where none has."""
-        for level in self.levels:
-            for item in items(level, sequence)[:1]:
-                if value(item, keyword) is not None:
-                    return item
-        return self.levels[-1]
-
-
 def _each_frame(path: Path, dataset: Dataset, per_frame: Sequence[Dataset], count: int) -> Iterator[Frame]:
-    shared = items(dataset, "SharedFunctionalGroupsSequence")[:1]
     positions = _positions_of_frames(dataset, count) if not per_frame else []
     for index in range(count):
-        own = per_frame[index : index + 1]
-        groups = _Groups(*own, *shared, dataset)
+        groups = Groups(dataset, per_frame[index] if per_frame else None)
         position: Vector | None = positions[index] if positions else _position(groups, count, bool(per_frame))
         yield Frame(
             path=path,
@@ -96,6 +81,7 @@ def _each_frame(path: Path, dataset: Dataset, per_frame: Sequence[Dataset], coun
             position=position,
             times=times(dataset, groups.item),
             rescale=_rescale(dataset, groups),
+            scale_slope=_scale_slope(groups),
             thickness=_thickness(groups),
             sop_instance_uid=text(dataset, "SOPInstanceUID"),
             number=whole(dataset, "InstanceNumber"),
@@ -103,7 +89,7 @@ def _each_frame(path: Path, dataset: Dataset, per_frame: Sequence[Dataset], coun
 
 
 def _mosaic_frames(path: Path, dataset: Dataset, laid: mosaic.Mosaic) -> list[Frame]:
-    groups = _Groups(dataset)
+    groups = Groups(dataset)
     likeness = replace(_likeness(dataset, groups), rows=laid.rows, columns=laid.columns)
     return [
         Frame(
@@ -121,7 +107,7 @@ def _mosaic_frames(path: Path, dataset: Dataset, laid: mosaic.Mosaic) -> list[Fr
     ]
 
 
-def _likeness(dataset: Dataset, groups: _Groups) -> Likeness:
+def _likeness(dataset: Dataset, groups: Groups) -> Likeness:
     measures = groups.item("PixelMeasuresSequence", "PixelSpacing")
     plane = groups.item("PlaneOrientationSequence", "ImageOrientationPatient")
     orientation = numbers(plane, "ImageOrientationPatient", 6)
@@ -146,12 +132,12 @@ def _likeness(dataset: Dataset, groups: _Groups) -> Likeness:
     )
 
 
-def _frame_type_item(groups: _Groups) -> Dataset:
+def _frame_type_item(groups: Groups) -> Dataset:
     for sequence in ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence", "PETFrameTypeSequence"):
         found = groups.item(sequence, "FrameType")
         if value(found, "FrameType") is not None:
             return found
-    return groups.levels[-1]
+    return groups.dataset
 
 
 def _spacing(measures: Dataset) -> tuple[float, ...]:
@@ -171,7 +157,7 @@ def _is_orthonormal(cosines: Sequence[float]) -> bool:
     return bool(np.all(np.abs(lengths - 1) < 0.02) and abs(rows @ columns) < 0.01)
 
 
-def _position(groups: _Groups, count: int, has_groups: bool) -> Vector | None:
+def _position(groups: Groups, count: int, has_groups: bool) -> Vector | None:
     plane = groups.item("PlanePositionSequence", "ImagePositionPatient")
     if count > 1 and not has_groups:
         return None  # one position for many frames says nothing of the others
@@ -199,7 +185,7 @@ def _positions_of_frames(dataset: Dataset, count: int) -> list[Vector]:
     return [(float(x), float(y), float(z)) for x, y, z in points]
 
 
-def _rescale(dataset: Dataset, groups: _Groups) -> tuple[float, float]:
+def _rescale(dataset: Dataset, groups: Groups) -> tuple[float, float]:
     item = groups.item("PixelValueTransformationSequence", "RescaleSlope")
     slope, intercept = number(item, "RescaleSlope"), number(item, "RescaleIntercept")
     if slope is None and (dose := number(dataset, "DoseGridScaling")):
@@ -207,7 +193,15 @@ def _rescale(dataset: Dataset, groups: _Groups) -> tuple[float, float]:
     return (slope or 1.0, intercept or 0.0)
 
 
-def _thickness(groups: _Groups) -> float | None:
+def _scale_slope(groups: Groups) -> float | None:
+    """The scale slope of Philips MR, for values that compare between scans (SS in FP = SV / (RS * SS))."""
+    if "PHILIPS" not in text(groups.dataset, "Manufacturer").upper():
+        return None
+    found = groups.private(*_PHILIPS_SCALE)
+    return found if found and math.isfinite(found) else None
+
+
+def _thickness(groups: Groups) -> float | None:
     for keyword in ("SpacingBetweenSlices", "SliceThickness"):
         found = number(groups.item("PixelMeasuresSequence", keyword), keyword)
         if found:

@@ -98,6 +98,8 @@ class Frame:
         What may tell frames of one place apart, by DICOM keyword; see :mod:`sorter.volume.times`.
     rescale
         Slope and intercept from stored to real values.
+    scale_slope
+        Of Philips MR: see :mod:`sorter.export.nifti`.
     thickness
         Spacing Between Slices or Slice Thickness in mm, for a volume of one slice.
     sop_instance_uid, number
@@ -110,6 +112,7 @@ class Frame:
     position: Vector | None
     times: Mapping[str, Any] = field(default_factory=dict)
     rescale: tuple[float, float] = (1.0, 0.0)
+    scale_slope: float | None = None
     thickness: float | None = None
     sop_instance_uid: str = ""
     number: int = 0
@@ -146,6 +149,12 @@ class Stack:
     def first(self) -> Frame:
         """The first frame there is."""
         return next(frame for volume in self.frames for frame in volume if frame is not None)
+
+    @property
+    def scale_slope(self) -> float | None:
+        """The scale slope of Philips MR, where all frames have the same."""
+        found = {frame.scale_slope for volume in self.frames for frame in volume if frame is not None}
+        return found.pop() if len(found) == 1 else None
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -38,7 +38,7 @@ def csa(dataset: Dataset) -> dict[str, Any]:
         from nibabel.nicom import csareader  # noqa: PLC0415 - warns at import
 
         try:
-            header: Any = csareader.get_csa_header(dataset, "image")  # type: ignore[no-untyped-call]
+            header: Any = csareader.get_csa_header(dataset, "image")
         except Exception:  # noqa: BLE001 - nibabel raises many kinds over a malformed header
             return {}
     return {name: tag["items"] for name, tag in (header or {"tags": {}})["tags"].items() if tag["items"]}

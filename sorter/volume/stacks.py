@@ -41,8 +41,7 @@ def _groups(frames: Iterable[Frame]) -> list[list[Frame]]:
     for frame in frames:
         like = frame.likeness
         exact = (like.series, like.rows, like.columns, like.samples, like.image_type, like.segment)
-        exact = (*exact, like.is_multiframe)
-        alike = by_exact[(*exact, frame.position is None)]
+        alike = by_exact[(*exact, like.is_multiframe, frame.position is None)]
         group = next((one for one in alike if _is_close(one[0].likeness, like)), None)
         if group is None:
             group = []

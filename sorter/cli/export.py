@@ -1,0 +1,152 @@
+"""``sorter export``: volumes, pictures and copies out of the archive or any folder."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from math import inf, isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sorter.cli.options import reading
+from sorter.cli.progress import bar
+from sorter.cli.text import printable
+
+if TYPE_CHECKING:
+    from sorter.config import Config
+    from sorter.export import Exported
+    from sorter.picture import Window
+
+_FORMS = ("nifti", "npz", "png", "jpeg", "gif", "webp", "dicom", "dicomdir", "zip")
+
+
+def _window(_context: click.Context, _parameter: click.Parameter, value: str) -> Window:
+    """``auto``, or center and width with a comma."""
+    if value == "auto":
+        return "auto"
+    try:
+        center, width = map(float, value.split(","))
+    except ValueError:
+        raise click.BadParameter("write auto, or CENTER,WIDTH, for example 40,400") from None
+    if not (isfinite(center) and 0 < width < inf):
+        raise click.BadParameter("the width of a window is above 0")
+    return (center, width)
+
+
+@click.command("export")
+@click.argument("words", nargs=-1, required=True, metavar="UID|PATH|KEYWORD=VALUE ...")
+@click.argument("destination", type=click.Path(path_type=Path), metavar="DEST")
+@click.option("--to", "form", type=click.Choice(_FORMS), required=True, help="The form to write.")
+@click.option(
+    "--window", callback=_window, default="auto", show_default=True, metavar="auto|C,W", help="Of pictures."
+)
+@click.option("--montage", is_flag=True, help="One contact sheet a series.")
+@click.option("--animate", is_flag=True, help="One moving picture a series; gif and webp always move.")
+@click.option(
+    "--axis",
+    type=click.Choice(["i", "j", "k"]),
+    default="k",
+    show_default=True,
+    help="Of a NIfTI file: slices along it (i: to the right, j: to the front, k: up).",
+)
+@click.option("--regularize", is_flag=True, help="Make an even grid where slices are missing or uneven.")
+@click.option(
+    "--scaling",
+    type=click.Choice(["precise", "dicom"]),
+    default="precise",
+    show_default=True,
+    help="Values of Philips MR in NIfTI: by its scale slope, as dcm2niix, or by the rescale.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--dry-run", is_flag=True, help="Say what would be written; write nothing.")
+@reading
+def command(
+    *,
+    load: Callable[[], Config],
+    quiet: bool,
+    words: tuple[str, ...],
+    destination: Path,
+    form: str,
+    as_json: bool,
+    dry_run: bool,
+    **chosen: Any,
+) -> int:
+    """Write instances, series, studies or the answer to a query to DEST, in another form.
+
+    What to export: UIDs of the archive, files or folders (which need no archive), or criteria as for sorter
+    find. DEST is a folder, or a file where one file is to be written. Nothing is ever overwritten.
+
+    Exit status: 0 when all was exported, 1 when something was refused or there was nothing to export.
+    """
+    from sorter.export import Form, Options, export  # noqa: PLC0415 - numpy, pydicom
+    from sorter.organizer.layout import Layout  # noqa: PLC0415
+    from sorter.selection import select  # noqa: PLC0415
+
+    began = time.monotonic()
+    config = load()
+    selection = select(config, words)
+    options = Options(to=Form(form), **chosen)
+    layout = Layout(config.template)
+    results: list[Exported] = []
+    total = len(selection.series)
+    with bar("exporting", unit="files", enabled=not (quiet or as_json)) as show:
+        for result in export(selection, destination, options, layout=layout, dry_run=dry_run):
+            results.append(result)
+            show(len(results), max(total, len(results)))
+    counts = Counter(str(result.state) for result in results)
+    if as_json:
+        click.echo(
+            json.dumps(_object(results, selection.nothing, time.monotonic() - began), ensure_ascii=False)
+        )
+    else:
+        _print(results, selection.nothing, dry_run=dry_run)
+    return 1 if counts["refused"] or selection.nothing or not counts["exported"] else 0
+
+
+def _object(results: Iterable[Exported], nothing: tuple[str, ...], seconds: float) -> dict[str, Any]:
+    results = list(results)
+    counts = Counter(str(result.state) for result in results)
+    return {
+        "exported": counts["exported"],
+        "left_out": counts["left_out"],
+        "refused": counts["refused"],
+        "files": sum(len(result.files) for result in results),
+        "seconds": round(seconds, 3),
+        "nothing": list(nothing),
+        "results": [
+            {
+                "name": result.name,
+                "series_instance_uid": result.uid,
+                "state": str(result.state),
+                "files": [str(path) for path in result.files],
+                "shape": list(result.shape),
+                "flags": {flag.code: flag.text for flag in result.flags},
+                "detail": result.detail,
+                "source": None if result.source is None else str(result.source),
+            }
+            for result in results
+        ],
+    }
+
+
+def _print(results: Iterable[Exported], nothing: tuple[str, ...], *, dry_run: bool) -> None:
+    for result in results:
+        if result.state == "exported":
+            first, more = result.files[0], len(result.files) - 1
+            shape = " x ".join(map(str, result.shape))
+            verb = "would write" if dry_run else "wrote"
+            many = f" and {more} more" if more else ""
+            click.echo(f"{verb} {printable(str(first))}{many}" + (f"  ({shape})" if shape else ""))
+        else:
+            source = f" ({printable(str(result.source))})" if result.source else ""
+            word = "left out" if result.state == "left_out" else "REFUSED"
+            click.echo(f"{word} {printable(result.name)}: {result.detail}{source}", err=True)
+        for flag in result.flags:
+            if not (result.state == "refused" and flag.is_fault):
+                click.echo(f"  {flag.code}: {flag.text}", err=True)
+    for word in nothing:
+        click.echo(f"nothing found for {printable(word)}", err=True)

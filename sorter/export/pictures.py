@@ -1,0 +1,164 @@
+"""Instances -> pictures: a file a frame, a contact sheet, or an animated picture a series."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+from sorter.export.forms import SUFFIXES, Form, Options
+from sorter.export.montage import Picture, montage, sampled
+from sorter.export.outcome import Exported, State
+from sorter.export.writing import ExportError, check_free, new_file
+from sorter.picture import NoPictureError, frames, picture
+from sorter.selection import Series
+from sorter.volume.values import number, numbers, silenced
+
+USUAL_MS = 100.0
+_LEAST_MS = 20.0  # viewers of GIF slow down below that
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One frame to be shown: its file, its number within it from 0, and how many that file has."""
+
+    path: Path
+    frame: int
+    of: int
+
+
+def export_pictures(
+    series: Series, base: Path, options: Options, *, dry_run: bool = False
+) -> Iterator[Exported]:
+    """Write the pictures of a series; it ends in one outcome, and one for each file that cannot be shown.
+
+    Parameters
+    ----------
+    base
+        Path without suffix; pictures of single frames go into a folder of that name.
+    """
+    shots: list[Shot] = []
+    refused: list[Exported] = []
+    length = USUAL_MS
+    for path in series.paths:
+        try:
+            dataset = _read(path)
+            count = frames(dataset)
+        except (NoPictureError, OSError) as error:
+            why = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
+            refused.append(Exported(base.name, series.uid, State.LEFT_OUT, detail=why, source=path))
+            continue
+        length = _milliseconds(dataset) or length
+        shots += [Shot(path, frame, count) for frame in range(count)]
+    yield from refused
+    if shots:
+        yield _export(series, shots, base, options, length, dry_run=dry_run)
+
+
+def _export(
+    series: Series, shots: list[Shot], base: Path, options: Options, length: float, *, dry_run: bool
+) -> Exported:
+    written: list[Path] = []
+    try:
+        if options.montage or is_animated(options):
+            chosen = sampled(shots) if options.montage else shots
+            target = with_suffix(base, options.to)
+            check_free(target)
+            if not dry_run:
+                save_together(target, (one for _, one in drawn(chosen, options)), options, length)
+            written.append(target)
+        else:
+            targets = dict(zip(shots, _targets(base, shots, options.to), strict=True))
+            check_free(*targets.values())
+            for shot, shown in () if dry_run else drawn(shots, options):
+                save(targets[shot], [shown], options.to)
+                written.append(targets[shot])
+            written = list(targets.values())
+    except (ExportError, NoPictureError) as error:
+        return Exported(base.name, series.uid, State.REFUSED, tuple(written), detail=str(error))
+    return Exported(base.name, series.uid, State.EXPORTED, tuple(written), (len(shots),))
+
+
+def is_animated(options: Options) -> bool:
+    """Whether all frames go into one moving picture."""
+    return options.animate or options.to in (Form.GIF, Form.WEBP)
+
+
+def with_suffix(base: Path, form: Form) -> Path:
+    """The path with the suffix of the form, unless it was named with one."""
+    return base if base.name.endswith(SUFFIXES[form]) else base.with_name(f"{base.name}{SUFFIXES[form][0]}")
+
+
+def _targets(base: Path, shots: Sequence[Shot], form: Form) -> Iterator[Path]:
+    """``<base>/0001.png``, with ``_0001`` for one of several frames; a single picture is ``<base>.png``."""
+    if len(shots) == 1:
+        yield with_suffix(base, form)
+        return
+    instances = {path: number for number, path in enumerate(dict.fromkeys(shot.path for shot in shots), 1)}
+    for shot in shots:
+        frame = f"_{shot.frame + 1:04}" if shot.of > 1 else ""
+        yield base / f"{instances[shot.path]:04}{frame}{SUFFIXES[form][0]}"
+
+
+def drawn(shots: Sequence[Shot], options: Options) -> Iterator[tuple[Shot, Picture]]:
+    """The pictures one by one; a file is read once for all its frames."""
+    path, dataset = None, Dataset()
+    for shot in shots:
+        if shot.path != path:
+            path, dataset = shot.path, _read(shot.path)
+        yield shot, picture(dataset, frame=shot.frame, window=options.window)
+
+
+def save_together(target: Path, pictures: Iterable[Picture], options: Options, milliseconds: float) -> None:
+    """Write one contact sheet, or one moving picture that repeats for ever."""
+    shown = list(pictures)
+    if options.montage:
+        save(target, [montage(shown)], options.to)
+        return
+    if options.to is Form.JPEG:
+        raise ExportError("JPEG does not move: choose png, gif or webp")
+    if len({one.shape for one in shown}) > 1:
+        raise ExportError("frames of different sizes make no moving picture")
+    save(target, shown, options.to, milliseconds)
+
+
+def save(target: Path, pictures: Sequence[Picture], form: Form, milliseconds: float = USUAL_MS) -> None:
+    """Write one picture, or several that move; without any text in the file."""
+    first, *others = [Image.fromarray(one) for one in pictures]
+    more: dict[str, Any] = {"quality": 95, "subsampling": 0} if form is Form.JPEG else {}
+    if form is Form.WEBP:
+        more = {"lossless": True, "quality": 0, "method": 0}
+    if others:
+        duration = max(_LEAST_MS, milliseconds)
+        more |= {"save_all": True, "append_images": others, "duration": round(duration), "loop": 0}
+    with new_file(target) as out:
+        first.save(out, format=form.value, **more)
+
+
+def _read(path: Path) -> Dataset:
+    with silenced():
+        try:
+            return dcmread(path, force=True)
+        except OSError:
+            raise
+        except Exception as error:  # noqa: BLE001 - pydicom raises many kinds; their texts may quote values
+            raise NoPictureError(f"cannot be parsed ({type(error).__name__})") from None
+
+
+def _milliseconds(dataset: Dataset) -> float | None:
+    """How long a frame is shown: Frame Time, the mean of its vector, or a rate (PS3.3 C.7.6.5)."""
+    if (said := number(dataset, "FrameTime")) and said > 0:
+        return said
+    vector = numbers(dataset, "FrameTimeVector")
+    if len(vector) > 1 and sum(vector[1:]) > 0:
+        return sum(vector[1:]) / len(vector[1:])
+    for keyword in ("RecommendedDisplayFrameRate", "CineRate"):
+        if (rate := number(dataset, keyword)) and rate > 0:
+            return 1000 / rate
+    return None

@@ -1,0 +1,105 @@
+"""NIfTI file -> pictures of its slices.
+
+The volume is turned to the nearest of RAS first, so that axis i runs from left to right, j from back to
+front, k upwards. Slices are shown as radiologists see them: the patient's right is on the left, front or top
+is up.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import nibabel
+import numpy as np
+
+from sorter.export.forms import Options
+from sorter.export.montage import Picture, sampled
+from sorter.export.outcome import Exported, State
+from sorter.export.pictures import USUAL_MS, is_animated, save, save_together, with_suffix
+from sorter.export.writing import ExportError, check_free
+from sorter.volume.model import Array
+
+_AXES = {"i": 0, "j": 1, "k": 2}
+_PERCENTILES = (0.5, 99.5)
+
+
+def export_slices(path: Path, base: Path, options: Options, *, dry_run: bool = False) -> Exported:
+    """Write the slices of a NIfTI file as pictures, along one axis; of 4-D files for each volume."""
+    try:
+        values = read_ras(path)
+        moved = np.moveaxis(values, _AXES[options.axis], 0)
+        count, times = moved.shape[0], int(np.prod(moved.shape[3:]))
+        if options.montage or is_animated(options):
+            targets = [with_suffix(base, options.to)]
+        else:
+            targets = [
+                base / f"{options.axis}{k + 1:04}{f'_{t + 1:04}' if times > 1 else ''}.{options.to.value}"
+                for t in range(times)
+                for k in range(count)
+            ]
+        check_free(*targets)
+        if not dry_run:
+            _write(targets, moved, options)
+    except (ExportError, OSError) as error:
+        why = str(error) if isinstance(error, ExportError) else "cannot be read or written"
+        return Exported(base.name, "", State.REFUSED, detail=why, source=path)
+    return Exported(base.name, "", State.EXPORTED, tuple(targets), values.shape)
+
+
+def read_ras(path: Path) -> Array:
+    """The values of a NIfTI file, i to the right, j to the front, k up.
+
+    Raises
+    ------
+    ExportError
+        It cannot be read as NIfTI.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            found = nibabel.as_closest_canonical(nibabel.load(path))
+            values: Array = np.asanyarray(found.dataobj)
+        except OSError:
+            raise
+        except Exception as error:  # noqa: BLE001 - nibabel raises many kinds
+            raise ExportError(f"cannot be read as NIfTI ({type(error).__name__})") from None
+    if values.ndim < 3:
+        values = values.reshape(*values.shape, *(1,) * (3 - values.ndim))
+    return values
+
+
+def _write(targets: list[Path], moved: Array, options: Options) -> None:
+    low, high = _window(moved, options)
+    flat = moved.reshape(*moved.shape[:3], -1)
+    places = [(t, k) for t in range(flat.shape[3]) for k in range(flat.shape[0])]
+    if options.montage:
+        places = sampled(places)
+    shown = (_shown(flat[k, ..., t], low, high) for t, k in places)
+    if len(targets) == 1 and len(places) > 1:
+        save_together(targets[0], shown, options, USUAL_MS)
+        return
+    for target, one in zip(targets, shown, strict=True):
+        save(target, [one], options.to)
+
+
+def _window(values: Array, options: Options) -> tuple[float, float]:
+    if values.dtype.names:
+        return 0.0, 255.0
+    if isinstance(options.window, tuple):
+        center, width = options.window
+        return center - width / 2, center + width / 2
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return 0.0, 1.0
+    low, high = (float(one) for one in np.percentile(finite, _PERCENTILES))
+    return low, high if high > low else low + 1
+
+
+def _shown(plane: Array, low: float, high: float) -> Picture:
+    """A slice (across, up) as a picture: rows from the top, the patient's right on the left."""
+    if plane.dtype.names:
+        colours = np.stack([plane[name] for name in plane.dtype.names[:3]], axis=-1).astype(np.uint8)
+        return np.ascontiguousarray(colours[::-1, ::-1].swapaxes(0, 1))
+    grey = np.clip((np.nan_to_num(plane.astype(np.float64)) - low) / (high - low), 0, 1) * 255
+    return np.ascontiguousarray(np.rint(grey).astype(np.uint8)[::-1, ::-1].T)
