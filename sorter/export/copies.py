@@ -53,7 +53,9 @@ def export_copies(
             else:
                 written.append(target)
         if written:
-            yield Exported(_name(series.instances[0]), series.uid, State.EXPORTED, tuple(written))
+            yield Exported(
+                _name(series.instances[0]), series.uid, State.EXPORTED, tuple(written), len(written)
+            )
 
 
 def export_zip(
@@ -75,7 +77,7 @@ def export_zip(
         return
     for series in selection.series:
         yield Exported(
-            _name(series.instances[0]), series.uid, State.EXPORTED, (target,), (len(series.instances),)
+            _name(series.instances[0]), series.uid, State.EXPORTED, (target,), len(series.instances)
         )
 
 

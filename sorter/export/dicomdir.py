@@ -89,7 +89,7 @@ def _written(selection: Selection, folder: Path, part: Path) -> Iterator[Exporte
 
 
 def _exported(series: Series, folder: Path, count: int) -> Exported:
-    return Exported(series_name(series.header), series.uid, State.EXPORTED, (folder / "DICOMDIR",), (count,))
+    return Exported(series_name(series.header), series.uid, State.EXPORTED, (folder / "DICOMDIR",), count)
 
 
 def _add(file_set: FileSet, one: Chosen, known: dict[str, Path]) -> str:

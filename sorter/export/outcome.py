@@ -29,6 +29,8 @@ class Exported:
         Series Instance UID; empty for a file that is not DICOM.
     files
         What was written; with ``--dry-run`` what would be.
+    count
+        Of instances or pictures.
     shape
         Of a volume.
     flags
@@ -43,6 +45,7 @@ class Exported:
     uid: str
     state: State
     files: tuple[Path, ...] = ()
+    count: int = 0
     shape: tuple[int, ...] = ()
     flags: tuple[Flag, ...] = ()
     detail: str = ""

@@ -82,7 +82,7 @@ def _export(
             written = list(targets.values())
     except (ExportError, NoPictureError) as error:
         return Exported(base.name, series.uid, State.REFUSED, tuple(written), detail=str(error))
-    return Exported(base.name, series.uid, State.EXPORTED, tuple(written), (len(shots),))
+    return Exported(base.name, series.uid, State.EXPORTED, tuple(written), len(shots))
 
 
 def is_animated(options: Options) -> bool:

@@ -44,7 +44,7 @@ def export_slices(path: Path, base: Path, options: Options, *, dry_run: bool = F
     except (ExportError, OSError) as error:
         why = str(error) if isinstance(error, ExportError) else "cannot be read or written"
         return Exported(base.name, "", State.REFUSED, detail=why, source=path)
-    return Exported(base.name, "", State.EXPORTED, tuple(targets), values.shape)
+    return Exported(base.name, "", State.EXPORTED, tuple(targets), len(targets), values.shape)
 
 
 def read_ras(path: Path) -> Array:

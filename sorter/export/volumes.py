@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -50,12 +51,13 @@ def _export(stack: Stack, base: Path, options: Options, *, dry_run: bool) -> Exp
     suffix = _suffix(base, options)
     stem = base.with_name(base.name.removesuffix(suffix))
     target, beside = stem.with_name(f"{stem.name}{suffix}"), stem.with_name(f"{stem.name}.json")
+    done = Exported(stem.name, uid, State.EXPORTED, (target, beside), 1)
     try:
         check_free(target, beside)
         if dry_run:
             if stack.faults and not options.regularize:
                 raise VolumeError("; ".join(f"{flag.code}: {flag.text}" for flag in stack.faults))
-            return Exported(stem.name, uid, State.EXPORTED, (target, beside), stack.shape, stack.flags)
+            return replace(done, shape=stack.shape, flags=stack.flags)
         volume = read_stack(stack, regularize=options.regularize)
         groups = groups_of(open_header(stack.first.path), stack.first.index)
         content = _contents(volume, groups, options, compressed=suffix != ".nii")
@@ -63,17 +65,10 @@ def _export(stack: Stack, base: Path, options: Options, *, dry_run: bool) -> Exp
             with new_file(path) as out:
                 write_to(out)
     except (VolumeError, ExportError) as error:
-        return Exported(
-            stem.name,
-            uid,
-            State.REFUSED,
-            (),
-            stack.shape,
-            stack.flags,
-            str(error),
-            getattr(error, "path", None),
-        )
-    return Exported(stem.name, uid, State.EXPORTED, (target, beside), volume.shape, volume.flags)
+        source = error.path if isinstance(error, VolumeError) else None
+        refused = Exported(stem.name, uid, State.REFUSED, detail=str(error), source=source)
+        return replace(refused, shape=stack.shape, flags=stack.flags)
+    return replace(done, shape=volume.shape, flags=volume.flags)
 
 
 def _suffix(base: Path, options: Options) -> str:

@@ -119,7 +119,7 @@ class Frame:
     tile: Tile | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stack:
     """Frames in the order of a volume, with its geometry; made without reading pixels.
 
@@ -194,7 +194,7 @@ class Survey:
         return tuple(flag for stack in self.stacks for flag in stack.flags)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Volume:
     """A regular grid of voxels.
 

@@ -25,36 +25,47 @@ def fill(stack: Stack) -> Volume:
     Raises
     ------
     VolumeError
-        Pixels cannot be decoded, or are not of the size that the header says.
+        Pixels cannot be decoded, or are not of the size that the header says; names the file.
     """
-    times, slices = len(stack.frames), len(stack.frames[0])
-    like = stack.likeness
     by_file: dict[Path, list[_Slot]] = defaultdict(list)
     for t, volume in enumerate(stack.frames):
         for k, frame in enumerate(volume):
             if frame is not None:
                 by_file[frame.path].append((t, k, frame))
     rescale = _common_rescale(stack)
-    # Memory has the order of a NIfTI file: columns vary fastest, times slowest.
     out: Array | None = None
     for path, slots in by_file.items():
-        for t, k, frame, pixels in _pixels(path, slots):
-            values = pixels if rescale is not None else _rescaled(pixels, frame)
-            if values.shape[:2] != (like.rows, like.columns):
-                raise VolumeError("the pixels are not of the size that the header says")
-            if values.ndim == 3:
-                values = np.ascontiguousarray(values.astype(np.uint8, copy=False)).view(RGB)[..., 0]
-            if out is None:
-                out = np.zeros((times, slices, like.rows, like.columns), values.dtype)
-            elif out.dtype != values.dtype:
-                out = out.astype(np.promote_types(out.dtype, values.dtype))
-            out[t, k] = values[::-1]
+        try:
+            out = _read_file(path, slots, out, stack, is_rescaled=rescale is None)
+        except VolumeError as error:
+            error.path = path
+            raise
     assert out is not None
     flags = (*stack.flags, *_repeated(out))
     stored = out.transpose(3, 2, 1, 0)
-    stored = stored[..., 0] if times == 1 else stored
+    stored = stored[..., 0] if stored.shape[3] == 1 else stored
     stored, scale = _as_integers(stored, rescale or (1.0, 0.0))
     return Volume(stored, scale, stack.affine, stack, flags)
+
+
+def _read_file(
+    path: Path, slots: list[_Slot], out: Array | None, stack: Stack, *, is_rescaled: bool
+) -> Array:
+    """Read the frames of one file into (t, k, rows, columns), made by the first: the order of a NIfTI file."""
+    like = stack.likeness
+    for t, k, frame, pixels in _pixels(path, slots):
+        values = _rescaled(pixels, frame) if is_rescaled else pixels
+        if values.shape[:2] != (like.rows, like.columns):
+            raise VolumeError("the pixels are not of the size that the header says")
+        if values.ndim == 3:
+            values = np.ascontiguousarray(values.astype(np.uint8, copy=False)).view(RGB)[..., 0]
+        if out is None:
+            out = np.zeros((len(stack.frames), len(stack.frames[0]), like.rows, like.columns), values.dtype)
+        elif out.dtype != values.dtype:
+            out = out.astype(np.promote_types(out.dtype, values.dtype))
+        out[t, k] = values[::-1]
+    assert out is not None
+    return out
 
 
 def _common_rescale(stack: Stack) -> tuple[float, float] | None:

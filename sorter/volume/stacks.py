@@ -84,9 +84,8 @@ def _mixed(made: Sequence[Stack], stack: Stack) -> Flag:
         )
         if len(values) > 1
     ] or ["position"]
-    return Flag(
-        "mixed", f"{same.index(stack) + 1} of {len(same)} in this series: {', '.join(differing)} differ"
-    )
+    which = f"{same.index(stack) + 1} of {len(same)}"
+    return Flag("mixed", f"{which} in this series, which differ in {', '.join(differing)}")
 
 
 def _stacked(group: list[Frame]) -> list[Stack]:
