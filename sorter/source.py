@@ -23,6 +23,7 @@ JUNK_COPIED_UP_TO = 64 << 20
 GZIP_LIMIT = 8 << 30
 GZIP_FREE = 64 << 20
 GZIP_RATIO = 100
+_GZIP = b"\x1f\x8b"
 _CHUNK = 1 << 20
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -68,13 +69,14 @@ def read(candidate: Candidate, name: str, staging: Staging, *, sync: bool) -> So
     """
     fd = _open(candidate)
     try:
-        head = _head(fd, 2)
-        if head == b"\x1f\x8b":
-            return _read_gzip(fd, candidate, name, staging, sync=sync)
         if candidate.size <= IN_MEMORY:
             data = _read_all(fd, candidate)
-            digest = hashlib.sha256(data).hexdigest()
-            return Source(data, digest, digest)
+            if data[:2] != _GZIP:
+                digest = hashlib.sha256(data).hexdigest()
+                return Source(data, digest, digest)
+            os.lseek(fd, 0, os.SEEK_SET)
+        if _head(fd, 2) == _GZIP:
+            return _read_gzip(fd, candidate, name, staging, sync=sync)
         return _read_large(fd, candidate, name, staging, sync=sync)
     finally:
         os.close(fd)
@@ -116,9 +118,14 @@ def _version(facts: os.stat_result) -> tuple[int, int, int, int, int]:
 
 
 def _check_unchanged(fd: int, candidate: Candidate) -> None:
-    """After reading: the descriptor and the path must still show the version that was settled (trap 7)."""
+    """After reading: the path must still show the version that was settled, and so the descriptor (trap 7).
+
+    The version names the inode, which is the one that was opened: what holds of the path holds of it.
+    """
     try:
-        same = _version(os.fstat(fd)) == candidate.version == _version(os.lstat(candidate.path))
+        same = _version(os.lstat(candidate.path)) == candidate.version
+    except FileNotFoundError:
+        same = False  # moved: it is looked for again
     except OSError as error:
         raise _unreadable(error) from None
     if not same:

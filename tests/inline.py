@@ -35,6 +35,9 @@ class Inline:
         for part in parts:
             yield part, examine(tuple(part), keywords, like)
 
+    def warm_up(self):
+        """Nothing to start."""
+
     def rest(self):
         """Nothing runs."""
 

@@ -154,10 +154,15 @@ def lease_if_dead(folder: Path) -> Iterator[bool]:
 
 def clear_folder(folder: Path) -> int:
     """Remove all that is staged in a folder; returns how many files there were."""
-    staged = [entry for entry in folder.iterdir() if entry.name != ".lease"]
-    for entry in staged:
-        entry.unlink(missing_ok=True)
-    return len(staged)
+    count = 0
+    for entry in list(folder.iterdir()):
+        if entry.is_dir() and not entry.is_symlink():  # a lane
+            count += clear_folder(entry)
+            entry.rmdir()
+        elif entry.name != ".lease":
+            entry.unlink(missing_ok=True)
+            count += 1
+    return count
 
 
 def remove_folder(folder: Path) -> int:

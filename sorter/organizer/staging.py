@@ -12,12 +12,17 @@ from sorter.organizer.tree import trouble
 
 # Archived files are read-only from the start: a published file never changes.
 FILE_MODE = 0o444
+# Two processes that make files in one folder wait for each other, so jobs that run side by side use several.
+LANES = 16
 _CREATE = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
 class Staging:
-    """One run's own folder below ``<archive>/.sorter/staging``; cheap to make and to send to a worker."""
+    """One run's own folder below ``<archive>/.sorter/staging``; cheap to make and to send to a worker.
+
+    The name of a staged file may begin with a lane: one folder below, made when it is first needed.
+    """
 
     folder: str
 
@@ -34,7 +39,7 @@ class Staging:
             The archive cannot take it; the half-written file is removed.
         """
         with trouble("stage a file"):
-            fd = os.open(self.path(name), _CREATE, FILE_MODE)
+            fd = self._new(name)
             try:
                 size = 0
                 for chunk in chunks:
@@ -51,7 +56,27 @@ class Staging:
     def create(self, name: str) -> BinaryIO:
         """A new, empty staged file, open for reading and writing."""
         with trouble("stage a file"):
-            return os.fdopen(os.open(self.path(name), _CREATE, FILE_MODE), "w+b", buffering=1 << 20)
+            return os.fdopen(self._new(name), "w+b", buffering=1 << 20)
+
+    def _new(self, name: str) -> int:
+        path = self.path(name)
+        try:
+            return os.open(path, _CREATE, FILE_MODE)
+        except FileNotFoundError:
+            if "/" not in name:
+                raise
+            with contextlib.suppress(FileExistsError):  # another worker was quicker
+                os.mkdir(os.path.dirname(path))
+            return os.open(path, _CREATE, FILE_MODE)
+
+    def found(self, prefix: str) -> list[str]:
+        """Names of the staged files that begin so."""
+        lane, slash, begins = prefix.rpartition("/")
+        try:
+            names = os.listdir(self.path(lane))
+        except FileNotFoundError:
+            return []  # nothing was staged in that lane yet
+        return [f"{lane}{slash}{name}" for name in names if name.startswith(begins)]
 
     def discard(self, name: str) -> None:
         """Remove a staged file, if it is there."""

@@ -292,18 +292,18 @@ def test_a_file_that_vanishes_while_it_is_read_is_looked_for_again(tmp_path, sta
     assert (verdict(run(staging, one)[0]), left(staging)) == ((Kind.DEFERRED, Reason.CHANGING), [])
 
 
-@pytest.mark.parametrize("in_memory", [source.IN_MEMORY, 100])
-def test_a_file_that_shrinks_while_it_is_read_waits(tmp_path, staging, monkeypatch, in_memory):
+@pytest.mark.parametrize(("in_memory", "call"), [(source.IN_MEMORY, "read"), (100, "pread")])
+def test_a_file_that_shrinks_while_it_is_read_waits(tmp_path, staging, monkeypatch, in_memory, call):
     monkeypatch.setattr(source, "IN_MEMORY", in_memory)
     path = drop(tmp_path, "a", dicom())
-    one, real = candidate(path), os.pread
+    one, real = candidate(path), getattr(os, call)
 
-    def pread(fd, size, offset):
-        data = real(fd, size, offset)
+    def read_and_truncate(fd, *size):
+        data = real(fd, *size)
         os.truncate(path, 200)
         return data
 
-    monkeypatch.setattr(os, "pread", pread)
+    monkeypatch.setattr(os, call, read_and_truncate)
     assert verdict(run(staging, one)[0]) == (Kind.DEFERRED, Reason.CHANGING)
 
 

@@ -59,7 +59,9 @@ def pixels(results):
 
 
 def left(recipe):
-    return sorted(os.listdir(recipe.staging.folder))
+    """Names of the staged files, with their lanes."""
+    folder = Path(recipe.staging.folder)
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
 # -- as it should be ------------------------------------------------------------------------------------
