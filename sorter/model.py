@@ -171,7 +171,8 @@ class Header:
     @property
     def patient(self) -> tuple[str, str]:
         """The patient's key: (IssuerOfPatientID, PatientID)."""
-        return (self.text("IssuerOfPatientID"), self.text("PatientID"))
+        value = self.values.get
+        return (str(value("IssuerOfPatientID", "")), str(value("PatientID", "")))
 
     @property
     def study_date(self) -> str:

@@ -103,8 +103,9 @@ def place(
         Ask the index, once for all: which patients own these folder keys; which of these path keys are used.
     """
     headers = [v.staged.instance.header for v in verdicts if v.kind is Kind.STORED]
-    plain = {header.patient: layout.patient_folder(header) for header in headers}
-    first = _First(owners=dict(owners([path_key(folder) for folder in plain.values() if folder])))
+    patients = {header.patient: header for header in reversed(headers)}  # the first of each speaks for it
+    plain = [layout.patient_folder(header) for header in patients.values()]
+    first = _First(owners=dict(owners([path_key(folder) for folder in plain if folder])))
     places = {header.text("SOPInstanceUID"): _place(header, facts, layout, first) for header in headers}
     used = set(taken([path_key(f"{one.folder}/{one.leaf}") for one in places.values()]))
     return {uid: _free(one, used) for uid, one in places.items()}
