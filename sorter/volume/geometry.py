@@ -12,9 +12,10 @@ import numpy as np
 
 from sorter.volume.model import Array, Flag, Likeness
 
-# How far a slice may lie from where it should: a share of the step, or what rounding to 0.1 mm makes of it.
+# How far a slice may lie from where it should: a share of the step, or what rounding of its position and of
+# the last one to 0.1 mm makes of it.
 _SHARE = 0.05
-_ROUNDING, _MOST_OF_ROUNDING = 0.06, 0.2
+_ROUNDING, _MOST_OF_ROUNDING = 0.11, 0.2
 _SAME_PLACE, _SAME_PLACE_SHARE = 0.01, 0.1  # mm, and of the step
 _TILT = 1e-3  # sine of the angle
 _NAMED = 5  # so many places are named in a flag
@@ -55,7 +56,7 @@ def spacing_flags(places: Array) -> list[Flag]:
     line = np.linspace(places[0], places[-1], len(places))
     if np.max(np.abs(places - line)) <= allowed and np.max(np.abs(steps - np.median(steps))) <= 2 * allowed:
         return []
-    usual = _usual(steps)
+    usual = usual_step(steps)
     multiples = np.rint(steps / usual)
     is_gap = (multiples > 1) & (np.abs(steps - multiples * usual) <= 2 * tolerance(usual) * multiples)
     odd = np.abs(steps - usual) > 2 * tolerance(usual)
@@ -71,7 +72,7 @@ def spacing_flags(places: Array) -> list[Flag]:
     return [Flag("spacing", f"{_listed(where)}; {usual:.4g} mm is usual", True)]
 
 
-def _usual(steps: Array) -> float:
+def usual_step(steps: Array) -> float:
     """The step that most slices have; of few slices, the one that the others are multiples of."""
     least = float(steps.min())
     multiples = np.rint(steps / least)

@@ -51,7 +51,7 @@ def fill(stack: Stack) -> Volume:
 def _read_file(
     path: Path, slots: list[_Slot], out: Array | None, stack: Stack, *, is_rescaled: bool
 ) -> Array:
-    """Read the frames of one file into (t, k, rows, columns), made by the first: the order of a NIfTI file."""
+    """Read the frames of one file into (t, k, rows, columns), the order of a NIfTI file."""
     like = stack.likeness
     for t, k, frame, pixels in _pixels(path, slots):
         values = _rescaled(pixels, frame) if is_rescaled else pixels

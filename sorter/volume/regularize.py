@@ -30,7 +30,7 @@ def regularized(volume: Volume) -> Volume:
         return replace(
             volume, flags=(*volume.flags, Flag("regularized", f"{codes}: frames too many left out"))
         )
-    usual = float(np.median(np.diff(places)))
+    usual = geometry.usual_step(np.diff(places))
     count = round(float(places[-1]) / usual) + 1
     grid = np.linspace(0, places[-1], count)
     stored, made = _sampled(volume.stored, places, grid, geometry.tolerance(usual))
