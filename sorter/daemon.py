@@ -9,8 +9,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 
 from sorter import __version__, log, waiting
 from sorter.drops import DropFolders
@@ -109,7 +110,7 @@ class Daemon:
         self._note_waiting(every=0.0)
 
     def _round(self) -> None:
-        """Everything that is due: supervise, walk, look again at what waits, ingest what is ready."""
+        """Everything that is due: supervise, bring in what has waited, then walk, and what that finds."""
         self._drops.supervise()
         for outcomes in self._taken():
             self._alive()
@@ -138,6 +139,8 @@ class Daemon:
     def _rest(self) -> None:
         """Sleep until an event, the next walk, or the next settled file."""
         self.state = "idle"
+        if len(self._drops.settler) and not self.paused:
+            self._intake.workers.warm_up()  # while the file settles
         now = time.monotonic()
         due, duty = self._drops.next_due(), self._duties.next_due()
         until = min(due, now + IDLE_REST, due if duty is None else duty)
@@ -154,9 +157,13 @@ class Daemon:
     def _taken(self) -> Iterator[list[Outcome]]:
         """Bring in what is ready; after the disk was full each file alone, to find the one to blame."""
         if not self._careful:
-            yield from self._intake.take(self._batches(Batches()), self._refuse)
+            # What has waited is not held up by a walk that takes long.
+            for candidates in (self._drops.waited(), self._drops.walked()):
+                if not self._full:
+                    yield from self._intake.take(self._batches(candidates, Batches()), self._refuse)
             return
-        for number, batch in enumerate(self._batches(Batches(files=1)), 1):
+        ready = chain(self._drops.waited(), self._drops.walked())
+        for number, batch in enumerate(self._batches(ready, Batches(files=1)), 1):
             try:
                 yield from self._intake.take([batch], self._refuse)
             except ArchiveFullError:
@@ -169,8 +176,8 @@ class Daemon:
                 break
         self._careful = self._full
 
-    def _batches(self, batches: Batches) -> Iterator[list[Candidate]]:
-        for candidate in self._drops.ready():
+    def _batches(self, candidates: Iterable[Candidate], batches: Batches) -> Iterator[list[Candidate]]:
+        for candidate in candidates:
             key = (candidate.folder, candidate.name)
             if key in self._in_flight:
                 continue

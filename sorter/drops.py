@@ -11,7 +11,7 @@ from sorter import log
 from sorter.duties import Trouble
 from sorter.intake import SAFE, Intake
 from sorter.model import Candidate, Kind
-from sorter.observer.settle import Settler, quiet_by_clock
+from sorter.observer.settle import Settler, age_by_clock, quiet_by_clock
 from sorter.observer.walk import Listing, RootUnavailable, Walker, look, no_words
 from sorter.observer.watch import Watch, keeps_our_time
 
@@ -106,19 +106,22 @@ class DropFolders:
 
     # -- which -----------------------------------------------------------------------------------------
 
-    def ready(self) -> Iterator[Candidate]:
-        """Candidates that are quiet: from a walk, when one is due, and of those that waited."""
+    def waited(self) -> Iterator[Candidate]:
+        """Candidates that waited, and are quiet now."""
         now = time.monotonic()
-        if now >= self._next_walk or (self._wake.is_set() and now >= self.walk_again_at()):
-            yield from self._walk(deep=now >= self._next_deep)
-        now = time.monotonic()
-        self._intake.emptied.sweep(now)
         for due in self.settler.due(now):
             again = look(due.path, due.root)
             if not isinstance(again, Candidate):
                 self.settler.forget(due.folder, due.name)
-            elif self.settler.observe(again, now):
+            elif self.settler.observe(again, now, self._changed(again, now)):
                 yield again
+
+    def walked(self) -> Iterator[Candidate]:
+        """Candidates that a walk finds quiet, where one is due."""
+        now = time.monotonic()
+        if now >= self._next_walk or (self._wake.is_set() and now >= self.walk_again_at()):
+            yield from self._walk(deep=now >= self._next_deep)
+        self._intake.emptied.sweep(time.monotonic())
 
     def _walk(self, *, deep: bool) -> Iterator[Candidate]:
         self._wake.clear()  # before the walk: what arrives meanwhile wakes the next one
@@ -171,8 +174,17 @@ class DropFolders:
         for candidate in fresh:
             if (
                 self.quiet_for(candidate, self._config.settle_seconds) and not self.settler.holds(candidate)
-            ) or (len(self.settler) < MOST_WAITING and self.settler.observe(candidate, now)):
+            ) or (
+                len(self.settler) < MOST_WAITING
+                and self.settler.observe(candidate, now, self._changed(candidate, now))
+            ):
                 yield candidate
+
+    def _changed(self, candidate: Candidate, now: float) -> float | None:
+        """When a file last changed, by the monotonic clock; ``None`` where its time stamp does not tell."""
+        if not self._by_clock.get(candidate.root, False):
+            return None
+        return now - max(0.0, age_by_clock(candidate, time.time_ns()))
 
     def quiet_for(self, candidate: Candidate, seconds: float) -> bool:
         """Whether the time stamps alone say so; never where they come from another machine's clock."""

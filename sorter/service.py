@@ -23,6 +23,8 @@ from sorter.organizer.lease import META, DaemonLease, holds_up
 from sorter.verification import Verifier
 
 HEARTBEAT = 1.0
+# While much happens the last state is never a second old, though the heart may beat a little late.
+HEARTBEAT_AT_WORK = 0.5
 # Opening an archive is quick; a migration of its index may take this long.
 OPENING_SECONDS = 600.0
 # Turns are short: waiting longer than this for one is worth telling.
@@ -53,7 +55,8 @@ class _Heartbeat(threading.Thread):
                 status.write(self._root, report)
             except (OSError, SorterError) as error:
                 log.get().warning("status_not_written", exception=log.describe(error))
-            if self._done.wait(HEARTBEAT):
+            at_work = self.served is not None and self.served.state == "working"
+            if self._done.wait(HEARTBEAT_AT_WORK if at_work else HEARTBEAT):
                 return
 
     def _report(self) -> dict[str, Any]:

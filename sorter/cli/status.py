@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -75,10 +76,16 @@ def gather(config: Config, *, counts: bool = True) -> dict[str, Any]:
 
 
 def _index_facts(config: Config, *, counts: bool) -> dict[str, Any]:
+    from sorter.index.counts import glance  # noqa: PLC0415 - not needed for --help
+
+    location = config.index_location
+    if isinstance(location, Path):
+        if not location.exists():
+            return {}
+        if (found := glance(location, counts=counts)) is not None:
+            return found
     from sorter.index import Index  # noqa: PLC0415 - SQLAlchemy
 
-    if not config.index and not (config.archive / ".sorter" / "index.sqlite").exists():
-        return {}
     index = Index.open(config.index_location, read_only=True)
     try:
         return index.counts() if counts else {}

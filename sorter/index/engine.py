@@ -17,7 +17,7 @@ from urllib.parse import quote
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, exc, inspect, make_url, text
 
 from sorter.errors import ArchiveFullError, ConfigError, IndexBusyError, IndexUnusableError, SchemaTooNewError
-from sorter.index.schema import KNOWN_VERSIONS, VERSION
+from sorter.index.version import KNOWN_VERSIONS, VERSION
 
 BUSY_SECONDS = 30
 # The second: the WAL's shared memory, which lies beside it, could not grow; SQLite does not say why.

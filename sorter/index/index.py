@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, select
 
+from sorter.index import counts
 from sorter.index import find as finding
 from sorter.index.chain import open_batch, seal
 from sorter.index.engine import WRITE, bring_up_to_date, guarded, make_engine
 from sorter.index.ledger import NOT_FINAL, Word, final_words, record_sources, rows_of
 from sorter.index.levels import lookup_instances, lookup_levels, record_instances
 from sorter.index.rows import Known, Patient, SourceRow
-from sorter.index.schema import CURRENT, instances, patients, series, sources, studies
+from sorter.index.schema import instances, patients, series
 from sorter.index.statements import in_chunks
 from sorter.index.verification import RESTORED, is_fine_again
 from sorter.model import BatchKind, Candidate, Header, Kind, Outcome, Place
@@ -151,24 +151,9 @@ class Index:
     # -- for people -------------------------------------------------------------------------------------
 
     def counts(self) -> dict[str, Any]:
-        """Rows by level, bytes stored, and sources by outcome and reason."""
+        """See :func:`sorter.index.counts.gather`."""
         with guarded(), self._engine.connect() as connection:
-            found: dict[str, Any] = {
-                table.name: connection.scalar(select(func.count()).select_from(table))
-                for table in (patients, studies, series, instances)
-            }
-            found["bytes"] = int(connection.scalar(select(func.sum(instances.c.size))) or 0)
-            query = select(sources.c.outcome, sources.c.reason, func.count())
-            query = query.where(CURRENT).group_by(sources.c.outcome, sources.c.reason)
-            outcomes: dict[str, int] = defaultdict(int)
-            reasons: dict[str, dict[str, int]] = defaultdict(dict)
-            for outcome, reason, count in connection.execute(
-                query.order_by(sources.c.outcome, sources.c.reason)
-            ):
-                outcomes[outcome] += count
-                if reason:
-                    reasons[outcome][reason] = count
-        return found | {"outcomes": dict(outcomes), "reasons": dict(reasons)}
+            return counts.gather(lambda query: connection.exec_driver_sql(query).all())
 
     def find(
         self, criteria: Mapping[str, str], *, level: str, limit: int | None = None

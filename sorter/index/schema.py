@@ -32,9 +32,6 @@ from sorter.model import (
     STUDY_KEYWORDS,
 )
 
-VERSION = "0002"  # the newest migration
-KNOWN_VERSIONS = ("0001", "0002")
-
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",

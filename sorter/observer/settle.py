@@ -37,7 +37,7 @@ class Waiting:
 class _Entry:
     candidate: Candidate
     since: float
-    changed: float  # when this version was first seen
+    changed: float  # when this version came to be, or was first seen
     ready_at: float
     reason: str = Reason.SETTLING
     attempts: int = 0
@@ -87,8 +87,14 @@ class Settler:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def observe(self, candidate: Candidate, now: float) -> bool:
+    def observe(self, candidate: Candidate, now: float, changed: float | None = None) -> bool:
         """Take note of what ``lstat`` shows now.
+
+        Parameters
+        ----------
+        changed
+            When this version came to be, on the caller's clock, where its time stamps can tell; by default
+            when it is first seen. The quiet period is counted from there.
 
         Returns
         -------
@@ -98,11 +104,12 @@ class Settler:
         key = (candidate.folder, candidate.name)
         entry = self._handed_over.get(key) or self._waiting.get(key)
         if entry is None:
-            entry = _Entry(candidate, now, now, now + self._quiet)
+            begin = now if changed is None else changed
+            entry = _Entry(candidate, now, begin, begin + self._quiet)
         elif entry.candidate.version != candidate.version:
-            self._renew(entry, candidate, now)
+            self._renew(entry, candidate, now if changed is None else changed)
             entry.reason = Reason.CHANGING
-            entry.ready_at = now + self._quiet
+            entry.ready_at = entry.changed + self._quiet
         if now < entry.ready_at:
             self._wait(key, entry)
             return False
@@ -168,9 +175,9 @@ class Settler:
         return min(max(self._quiet, SHORTEST_DELAY) * factor, self._backoff_max)
 
     @staticmethod
-    def _renew(entry: _Entry, candidate: Candidate, now: float) -> None:
+    def _renew(entry: _Entry, candidate: Candidate, changed: float) -> None:
         entry.candidate = candidate
-        entry.changed = now
+        entry.changed = changed
 
     def _wait(self, key: tuple[str, str], entry: _Entry) -> None:
         self._handed_over.pop(key, None)
@@ -209,4 +216,9 @@ def quiet_by_clock(candidate: Candidate, wall_ns: int, quiet: float) -> bool:
     quiet
         Seconds.
     """
-    return wall_ns - candidate.ctime_ns >= max(quiet, 0) * 1e9
+    return age_by_clock(candidate, wall_ns) >= max(quiet, 0)
+
+
+def age_by_clock(candidate: Candidate, wall_ns: int) -> float:
+    """Seconds since ctime, by the wall clock; negative where ctime lies in the future."""
+    return (wall_ns - candidate.ctime_ns) / 1e9

@@ -103,6 +103,18 @@ def test_a_waiting_file_that_vanishes_is_forgotten(make, tmp_path):
     assert (counts(daemon), waiting(daemon)) == ({}, {})
 
 
+def test_the_quiet_period_counts_from_the_last_write_not_from_the_walk_that_sees_the_file(
+    make, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("sorter.drops.age_by_clock", lambda _candidate, _now: 3599.9)
+    daemon = make(watch="scan", settle_seconds=3600)
+    drop(tmp_path / "in", "a", dicom())
+    tick(daemon)
+    time.sleep(0.1)
+    tick(daemon, walk=False)
+    assert counts(daemon) == {"stored": 1}
+
+
 def test_what_the_ledger_knows_is_not_read_again(make, tmp_path, monkeypatch):
     drop(tmp_path / "in", "a", dicom())
     tick(make(watch="scan"))
@@ -595,6 +607,17 @@ def test_a_file_that_settles_is_taken_when_it_is_due_not_at_the_next_walk(tmp_pa
     with serving(tmp_path, watch="auto", walk_seconds=600, settle_seconds=0.3) as daemon:
         drop(tmp_path / "in", "a", dicom())
         wait_for(lambda: counts(daemon) == {"stored": 1})
+
+
+def test_while_a_file_settles_the_workers_are_started(tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr(Inline, "warm_up", lambda _workers: started.append(True))
+    with serving(tmp_path, watch="auto", settle_seconds=3600) as daemon:
+        wait_for(lambda: daemon._drops.last_walk)
+        assert started == []
+        drop(tmp_path / "in", "a", dicom())
+        wait_for(lambda: started)
+        assert waiting(daemon) == {"settling": 1}
 
 
 def test_when_nothing_is_left_to_do_the_workers_are_let_go(tmp_path, monkeypatch):

@@ -32,6 +32,21 @@ def test_no_quiet_period_means_first_sight_is_enough():
     assert Settler(quiet=0, incomplete=60).observe(A, 0)
 
 
+def test_where_the_time_of_the_change_is_known_the_period_counts_from_there():
+    s = Settler(quiet=2, incomplete=60)
+    assert not s.observe(A, 10, changed=9)
+    assert s.next_due() == 11
+    assert not s.observe(grown(A, 200), 10.9, changed=10.5)
+    assert (s.next_due(), s.observe(grown(A, 200), 12.5, changed=10.5)) == (12.5, True)
+    assert s.waiting(12.5) == []
+
+
+def test_the_age_that_is_shown_counts_from_the_first_sight_whenever_the_file_changed():
+    s = Settler(quiet=2, incomplete=60)
+    s.observe(A, 10, changed=9)
+    assert [one.age for one in s.waiting(10.5)] == [0.5]
+
+
 def test_due_names_each_file_once_at_its_time():
     s = Settler(quiet=2, incomplete=60)
     s.observe(A, 0)

@@ -1,0 +1,4 @@
+"""The versions of the schema."""
+
+VERSION = "0002"  # the newest migration
+KNOWN_VERSIONS = ("0001", "0002")
