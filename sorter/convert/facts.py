@@ -92,7 +92,7 @@ def facts(sources: Iterable[tuple[str, Mapping[str, Any]]]) -> Facts:
                 continue
             values.setdefault(keyword, value)
         for key in SETTINGS:
-            if key in stated:
+            if stated.get(key):
                 settings.setdefault(key, stated[key])
     return Facts(dict(sorted(values.items())), settings)
 

@@ -81,13 +81,18 @@ def write(dataset: Dataset, transfer_syntax_uid: str = ExplicitVRLittleEndian) -
 
     The same dataset always gives the same bytes. Its own File Meta Information, if any, is replaced.
     """
+    dataset.file_meta = file_meta(dataset, transfer_syntax_uid)
+    stream = io.BytesIO()
+    dcmwrite(stream, dataset, enforce_file_format=True)
+    return stream.getvalue()
+
+
+def file_meta(dataset: Dataset, transfer_syntax_uid: str = ExplicitVRLittleEndian) -> FileMetaDataset:
+    """The File Meta Information of the dataset. PS3.10 7.1."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     meta.TransferSyntaxUID = UID(transfer_syntax_uid)
     meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
     meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
-    dataset.file_meta = meta
-    stream = io.BytesIO()
-    dcmwrite(stream, dataset, enforce_file_format=True)
-    return stream.getvalue()
+    return meta
