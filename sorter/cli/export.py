@@ -123,6 +123,7 @@ def _object(results: Iterable[Exported], nothing: tuple[str, ...], seconds: floa
                 "series_instance_uid": result.uid,
                 "state": str(result.state),
                 "files": [str(path) for path in result.files],
+                "count": result.count,
                 "shape": list(result.shape),
                 "flags": {flag.code: flag.text for flag in result.flags},
                 "detail": result.detail,
@@ -136,11 +137,7 @@ def _object(results: Iterable[Exported], nothing: tuple[str, ...], seconds: floa
 def _print(results: Iterable[Exported], nothing: tuple[str, ...], *, dry_run: bool) -> None:
     for result in results:
         if result.state == "exported":
-            first, more = result.files[0], len(result.files) - 1
-            shape = " x ".join(map(str, result.shape))
-            verb = "would write" if dry_run else "wrote"
-            many = f" and {more} more" if more else ""
-            click.echo(f"{verb} {printable(str(first))}{many}" + (f"  ({shape})" if shape else ""))
+            click.echo(_line(result, "would write" if dry_run else "wrote"))
         else:
             source = f" ({printable(str(result.source))})" if result.source else ""
             word = "left out" if result.state == "left_out" else "REFUSED"
@@ -150,3 +147,11 @@ def _print(results: Iterable[Exported], nothing: tuple[str, ...], *, dry_run: bo
                 click.echo(f"  {flag.code}: {flag.text}", err=True)
     for word in nothing:
         click.echo(f"nothing found for {printable(word)}", err=True)
+
+
+def _line(result: Exported, verb: str) -> str:
+    what = " x ".join(map(str, result.shape)) if result.shape else f"{result.count}"
+    where = printable(str(result.files[0]))
+    if len(result.files) > 2:
+        where = f"{printable(str(result.files[0].parent))}/, {len(result.files)} files"
+    return f"{verb} {printable(result.name)} ({what}): {where}"

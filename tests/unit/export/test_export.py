@@ -194,6 +194,7 @@ def test_a_moving_picture_has_all_frames_and_their_speed(tmp_path, form, more):
     (found,) = run(form, tmp_path / "out", tmp_path / "in", window=(2000, 4000), **more)
     with Image.open(found.files[0]) as moving:
         moving.seek(2)
+        moving.load()
         assert (moving.n_frames, moving.info["duration"]) == (3, 50)
 
 
