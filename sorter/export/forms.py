@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from sorter.picture import Window
+if TYPE_CHECKING:
+    from sorter.picture import Window
 
 
 class Form(StrEnum):

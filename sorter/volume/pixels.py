@@ -91,7 +91,11 @@ def _as_integers(stored: Array, rescale: tuple[float, float]) -> tuple[Array, tu
             and high <= np.iinfo(kind).max
             and np.dtype(kind).itemsize >= stored.itemsize
         ):
-            return (stored + np.int64(intercept)).astype(kind), (1.0, 0.0)
+            same = np.dtype(kind).itemsize == stored.itemsize
+            shifted = stored.view(kind) if same else stored.astype(kind)
+            # Modulo 2**n: what does not fit on the way fits in the end.
+            np.add(shifted, np.int64(intercept).astype(kind), out=shifted)
+            return shifted, (1.0, 0.0)
     return stored, rescale
 
 

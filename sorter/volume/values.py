@@ -6,9 +6,16 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag, Tag
+
+
+@cache
+def _tag(keyword: str) -> BaseTag:
+    return Tag(keyword)  # once: most keywords that are asked for are missing, and looking up costs the most
 
 
 @contextmanager
@@ -21,8 +28,11 @@ def silenced() -> Iterator[None]:
 
 def value(dataset: Dataset, keyword: str) -> Any:
     """The value, or ``None`` where it is missing, empty or not what its VR says."""
+    tag = _tag(keyword)
+    if tag not in dataset:
+        return None
     try:
-        found = dataset.get(keyword)
+        found = dataset[tag].value
     except Exception:  # noqa: BLE001 - pydicom raises many kinds over malformed values
         return None
     return None if found is None or found == "" else found
