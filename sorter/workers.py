@@ -47,6 +47,9 @@ SLOWEST = 1 << 20
 STOP_SECONDS = 30.0
 _RESTARTS = 5
 _PR_SET_PDEATHSIG = 1
+# <malloc.h>: what one frame needed is used for the next, not given back to the kernel and asked for again.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_REUSED_UP_TO, _KEPT_FREE = 32 << 20, 64 << 20
 # The pool broke as a whole: that says nothing about the files of a task.
 _BROKE = (BrokenProcessPool, CancelledError)
 _DIED = (TimeoutError, ProcessExpired, MemoryError, *_BROKE)
@@ -364,9 +367,13 @@ def _initialize(memory: int, parent: int) -> None:
     # One thread each: the cores are shared by the workers, and thread stacks count against the limit.
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "OPJ_NUM_THREADS"):
         os.environ[name] = "1"
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    libc = ctypes.CDLL(None)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)  # the parent died before the line above
+    if hasattr(libc, "mallopt"):  # not in musl
+        libc.mallopt(_M_MMAP_THRESHOLD, _REUSED_UP_TO)
+        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_FREE)
     # RLIMIT_DATA counts what is allocated; RLIMIT_AS would also count read-only maps of large staged files.
     used = _data_bytes()
     resource.setrlimit(resource.RLIMIT_DATA, (used + memory, used + memory))

@@ -18,9 +18,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from libjpeg.utils import decode_pixel_data as _libjpeg
-from openjpeg.utils import decode_pixel_data as _openjpeg
-from pydicom.pixels.processing import convert_color_space
 
 from sorter.parser.codestream import END, Codestream, Undecodable, read_jpeg, read_jpeg2000, repair_scan
 
@@ -123,7 +120,7 @@ class Frame:
             return _DECODERS[self.family](self.data, self.module)
         array = _fit(_decoded(self.data, self.family, self.stream), self.family, self.stream, self.module)
         array = array.reshape(self.module.shape)
-        return convert_color_space(array, "YBR_FULL", "RGB") if self.to_rgb else array
+        return _rgb(array) if self.to_rgb else array
 
 
 def frame(data: bytes, family: Family, module: PixelModule) -> Frame:
@@ -192,12 +189,35 @@ def _colour(family: Family, stream: Codestream, module: PixelModule) -> tuple[st
 # -- JPEG, JPEG-LS, JPEG 2000 -------------------------------------------------------------------------------
 
 
+# A worker decodes one kind as a rule; importing what the others need takes as long as some frames.
+
+
+def _openjpeg(data: bytes) -> bytearray:
+    from openjpeg.utils import decode_pixel_data  # noqa: PLC0415 - above
+
+    decoded: bytearray = decode_pixel_data(data, version=2)
+    return decoded
+
+
+def _libjpeg(data: bytes) -> bytearray:
+    from libjpeg.utils import decode_pixel_data  # noqa: PLC0415 - above
+
+    decoded: bytearray = decode_pixel_data(data, version=2)
+    return decoded
+
+
+def _rgb(array: Pixel) -> Pixel:
+    from pydicom.pixels.processing import convert_color_space  # noqa: PLC0415 - above
+
+    return convert_color_space(array, "YBR_FULL", "RGB")
+
+
 def _decoded(data: bytes, family: Family, stream: Codestream) -> Pixel:
     """The decoder's values as unsigned numbers of the codestream's precision, in one dimension."""
     if family in (Family.JPEG2000, Family.HTJ2K):
-        raw = _openjpeg(data, version=2)
+        raw = _openjpeg(data)
     else:
-        raw = _libjpeg(repair_scan(data, stream), version=2)
+        raw = _libjpeg(repair_scan(data, stream))
     size = 1 if stream.precision <= 8 else 2 if stream.precision <= 16 else 4
     if len(raw) != stream.rows * stream.columns * stream.components * size:
         raise Undecodable("the decoder gave another size than the codestream declares")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import mmap
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
-from pydicom.pixels.decoders.base import get_decoder
 
 from sorter.model import Pixels
 from sorter.parser.codecs import SYNTAXES, Family, Frame, Pixel, PixelModule, frame
 from sorter.parser.codestream import Undecodable
 from sorter.parser.elements import Dataset, top_level
 from sorter.parser.encapsulation import group_frames
-from sorter.parser.grammar import Place
+from sorter.parser.grammar import Buffer, Place
 
 PHOTOMETRIC, PLANAR, PIXEL_DATA, ICON = 0x00280004, 0x00280006, 0x7FE00010, 0x00880200
 LOSSY, LOSSY_RATIO, LOSSY_METHOD = 0x00282110, 0x00282112, 0x00282114
@@ -118,7 +118,7 @@ class Encoded:
         self.places = find_places(dataset)
         self.module = read_module(dataset, self.places)
         try:
-            self._spans = group_frames(
+            self.spans = group_frames(
                 dataset.data,
                 dataset.pixel_data.items,
                 self.module.frames,
@@ -127,7 +127,7 @@ class Encoded:
             )
         except Undecodable as trouble:
             raise undecodable(str(trouble)) from None
-        self.length = sum(length for spans in self._spans for _, length in spans)
+        self.length = sum(length for spans in self.spans for _, length in spans)
 
     def _extended_offsets(self) -> Sequence[int]:
         if EXTENDED_OFFSETS not in self.places:
@@ -136,12 +136,12 @@ class Encoded:
         return struct.unpack_from(f"<{(end - value) // 8}Q", self.data, value)
 
     def __iter__(self) -> Iterator[Frame]:
-        for spans in self._spans:
-            parts = [self.data[offset : offset + length] for offset, length in spans]
-            try:
-                yield frame(b"".join(parts) if len(parts) > 1 else parts[0], self.family, self.module)
-            except Undecodable as trouble:
-                raise undecodable(str(trouble)) from None
+        for spans in self.spans:
+            yield joined(
+                [self.data[offset : offset + length] for offset, length in spans], self.family, self.module
+            )
+            for offset, length in spans:
+                release(self.data, offset, length)
 
     def survey(self) -> tuple[str, bool]:
         """(Photometric Interpretation of the decoded frames, whether any is known to be lossy)."""
@@ -157,6 +157,21 @@ class Encoded:
         """Every frame decoded: arrays of the module's shape and type, samples interleaved."""
         for one in self:
             yield decode(one)
+
+
+def joined(fragments: Sequence[bytes], family: Family, module: PixelModule) -> Frame:
+    """The frame that some fragments make, compared with the dataset (raises Kept)."""
+    try:
+        return frame(b"".join(fragments) if len(fragments) > 1 else fragments[0], family, module)
+    except Undecodable as trouble:
+        raise undecodable(str(trouble)) from None
+
+
+def release(data: Buffer, offset: int, length: int) -> None:
+    """Let the memory go that a mapped file takes for bytes that were read; they stay in the page cache."""
+    if isinstance(data, mmap.mmap):
+        begin = offset - offset % mmap.PAGESIZE
+        data.madvise(mmap.MADV_DONTNEED, begin, offset + length - begin)
 
 
 def decode(one: Frame) -> Pixel:
@@ -188,6 +203,8 @@ def native_bytes(arrays: Iterable[Pixel], allocated: int) -> Iterator[bytes | me
 
 def native_arrays(value: memoryview, module: PixelModule, uid: str, vr: str) -> Iterator[Pixel]:
     """Native frames through pydicom, as they are stored: unused bits and colour space are left alone."""
+    from pydicom.pixels.decoders.base import get_decoder  # noqa: PLC0415 - whoever decodes needs no pydicom
+
     frames = get_decoder(uid).iter_array(
         value,
         raw=True,

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from sorter.model import Pixels
-from sorter.parser.codecs import LOSSY_METHODS, SYNTAXES, Family
+from sorter.parser.codecs import LOSSY_METHODS, SYNTAXES, Family, PixelModule
 from sorter.parser.elements import (
     EXPLICIT_LITTLE,
     IMPLICIT_LITTLE,
@@ -34,9 +34,9 @@ from sorter.parser.frames import (
     Encoded,
     Kept,
     find_places,
-    native_arrays,
     native_bytes,
     read_module,
+    release,
     undecodable,
 )  # fmt: skip
 from sorter.parser.icon import native_icon
@@ -49,6 +49,7 @@ FAMILIES: tuple[str, ...] = tuple(Family)
 _NATIVE = frozenset((IMPLICIT_LITTLE, EXPLICIT_LITTLE, "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"))
 # MPEG2, MPEG-4, HEVC and SMPTE ST 2110, and their fragmentable variants (PS3.5 A.4.5 to A.4.9, 10.17)
 _VIDEO = (*(f"1.2.840.10008.1.2.4.{n}" for n in range(100, 109)), "1.2.840.10008.1.2.7.")
+_PIECE = 8 << 20  # what is hashed of a mapped file at once
 _MOST = 0xFFFFFFFE  # the longest native pixel data: their length has 32 bits, is even, and is not "undefined"
 # Offset tables and Encapsulated Pixel Data Value Total Length, and the lengths of groups that change.
 _REMOVED = (0x7FE00001, 0x7FE00002, 0x7FE00003, 0x7FE00000, 0x00280000)
@@ -129,42 +130,57 @@ def transcode(dataset: Dataset, out: BinaryIO, *, source_sha256: str) -> str:
 def _transcode(dataset: Dataset, out: BinaryIO, source_sha256: str) -> str:
     plan(dataset, frozenset(FAMILIES))
     encoded = Encoded(dataset)
-    changes = _changes(dataset, encoded)
-    start = out.tell()
-    meta, hole = file_meta(dataset, source_sha256)
-    _write(out, meta)
     digest = hashlib.sha256()
-    for piece in _spliced(dataset, changes):
-        if piece is None:
-            _write_pixels(out, encoded, digest, implicit=dataset.implicit)
-        else:
-            _write(out, piece)
+    hole = write_around(dataset, encoded, out, source_sha256, lambda: _write_pixels(out, encoded, digest))
     end = out.tell()
-    out.seek(start + hole)
-    _write(out, digest.hexdigest().encode("ascii"))
+    out.seek(hole)
+    write(out, digest.hexdigest().encode("ascii"))
     out.seek(end)
     return digest.hexdigest()
 
 
-def _write(out: BinaryIO, data: bytes | memoryview) -> None:
+def write_around(
+    dataset: Dataset, encoded: Encoded, out: BinaryIO, source_sha256: str, write_pixels: Callable[[], None]
+) -> int:
+    """Write the native file but for the value of its pixel data, which ``write_pixels`` adds in its turn.
+
+    Returns the offset in ``out`` at which the 64 hex digits of ``pixel_sha256`` are to be written.
+    """
+    changes = _changes(dataset, encoded)
+    start = out.tell()
+    meta, hole = file_meta(dataset, source_sha256)
+    write(out, meta)
+    for piece in _spliced(dataset, changes):
+        if piece is None:
+            write(out, _pixel_head(encoded.module, implicit=dataset.implicit))
+            write_pixels()
+            write(out, bytes(encoded.module.length % 2))
+        else:
+            write(out, piece)
+    return start + hole
+
+
+def _pixel_head(module: PixelModule, *, implicit: bool) -> bytes:
+    vr = "OB" if module.allocated <= 8 else "OW"  # PS3.5 A.2
+    head = encode(PIXEL_DATA, vr, b"", implicit=implicit)
+    return head[:-4] + struct.pack("<L", module.length + module.length % 2)
+
+
+def write(out: BinaryIO, data: bytes | memoryview) -> None:
+    """Write all of ``data``: an unbuffered file may take less than it is given."""
     view = memoryview(data)
-    while view:  # an unbuffered file may take less than it is given
+    while view:
         view = view[out.write(view) :]
 
 
-def _write_pixels(out: BinaryIO, encoded: Encoded, digest: hashlib._Hash, *, implicit: bool) -> None:
-    module = encoded.module
-    vr = "OB" if module.allocated <= 8 else "OW"  # PS3.5 A.2
-    head = encode(PIXEL_DATA, vr, b"", implicit=implicit)
-    _write(out, head[:-4] + struct.pack("<L", module.length + module.length % 2))
+def _write_pixels(out: BinaryIO, encoded: Encoded, digest: hashlib._Hash) -> None:
     written = 0
-    for piece in native_bytes(encoded.pixels(), module.allocated):
+    for piece in native_bytes(encoded.pixels(), encoded.module.allocated):
         digest.update(piece)
-        _write(out, piece)
+        write(out, piece)
         written += len(piece)
-    if written != module.length:
+    if written != encoded.module.length:
         raise undecodable("the decoded frames have another size than declared")
-    _write(out, bytes(module.length % 2))
 
 
 def _changes(dataset: Dataset, encoded: Encoded) -> dict[int, bytes]:
@@ -218,37 +234,47 @@ def _spliced(dataset: Dataset, changes: dict[int, bytes]) -> Iterator[bytes | No
 
 
 def verify(native: Buffer, pixel_sha256: str) -> None:
-    """Prove that the staged file, read back, is whole and gives the decoded pixels to an independent reader.
+    """Prove that the staged file, read back, is whole, says what its pixels are, and holds those decoded.
 
     Raises
     ------
     Kept
         KEPT_UNDECODABLE: it does not.
     """
+    value, length = native_value(native)
+    digest = hashlib.sha256()
+    for offset in range(value, value + length, _PIECE):
+        size = min(_PIECE, value + length - offset)
+        digest.update(memoryview(native)[offset : offset + size])
+        release(native, offset, size)
+    if digest.hexdigest() != pixel_sha256:
+        raise undecodable("read-back differs")
+
+
+def native_value(native: Buffer) -> tuple[int, int]:
+    """Where the frames of a native file lie, as it describes them itself: offset, and length without padding.
+
+    Raises
+    ------
+    Kept
+        KEPT_UNDECODABLE: it is not whole, not native, or its pixel data are longer or shorter than described.
+    """
     try:
-        digest = _read_back(native)
+        dataset = walk(native, frozenset())
+        native_pixels = plan(dataset, frozenset()) is Pixels.NATIVE
+        module = read_module(dataset, find_places(dataset))
     except Kept:
         raise
     except Unparsable as trouble:
         raise undecodable(f"read-back: {trouble.detail}") from None
     except MemoryError:
         raise Kept(Pixels.KEPT_DECODER_CRASHED, "reading back ran out of memory") from None
-    except Exception as error:  # noqa: BLE001 - whatever pydicom raises, the file is not what it should be
+    except Exception as error:  # noqa: BLE001 - whatever is raised, the file is not what it should be
         raise undecodable(f"read-back raised {type(error).__name__}") from None
-    if digest != pixel_sha256:
-        raise undecodable("read-back differs")
-
-
-def _read_back(native: Buffer) -> str:
-    dataset = walk(native, frozenset())
-    uid = dataset.transfer_syntax_uid
-    if plan(dataset, frozenset()) is not Pixels.NATIVE or uid not in (EXPLICIT_LITTLE, IMPLICIT_LITTLE):
+    if not native_pixels or dataset.transfer_syntax_uid not in (EXPLICIT_LITTLE, IMPLICIT_LITTLE):
         raise undecodable("read-back is not native")
     assert dataset.pixel_data is not None
-    module = read_module(dataset, find_places(dataset))
-    digest = hashlib.sha256()
-    value = memoryview(native)[dataset.pixel_data.value : dataset.pixel_data.end]
-    arrays = native_arrays(value, module, uid, dataset.pixel_data.vr)
-    for piece in native_bytes(arrays, module.allocated):
-        digest.update(piece)
-    return digest.hexdigest()
+    start, end = dataset.pixel_data.value, dataset.pixel_data.end
+    if end - start != module.length + module.length % 2:
+        raise undecodable("read-back: the pixel data have another length than the header describes")
+    return start, module.length
