@@ -72,6 +72,7 @@ class Daemon:
     def run(self, ready: Callable[[], None]) -> None:
         """Serve until told to stop; the batch under way is finished first."""
         self._drops.start()
+        self.state = "working"
         ready()
         try:
             while not self._stop.is_set():

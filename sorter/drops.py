@@ -18,6 +18,10 @@ from sorter.observer.watch import Watch, keeps_our_time
 # A walk on every wake, but not so often that walking itself keeps a core busy.
 WAKE_PAUSE = 0.1
 WALK_SHARE = 0.2
+# Files that are due so soon after another share its batch, and the three waits for the disk of one.
+GATHER = 0.02
+# Looking after the watch costs a millisecond or two: not before each of the small batches of a busy day.
+SUPERVISE_PAUSE = 0.5
 # The deep walk looks at every file again. It may take this share of a core, however many files there are.
 DEEP_SHARE = 0.002
 TROUBLES_KEPT = 10
@@ -66,7 +70,7 @@ class DropFolders:
         self._by_clock: dict[str, bool] = {}  # root -> whether a time stamp there can be compared with now
         self.watch = Watch(roots, wake, mode=config.watch, exclude=exclude)
         self.settler = Settler(config.settle_seconds, config.incomplete_seconds)
-        self._next_walk = self._next_deep = self._walked_at = 0.0
+        self._next_walk = self._next_deep = self._walked_at = self._supervise_at = 0.0
         self._unreadable: set[str] = set()
         self._passed_over: Counter[str] = Counter()
         self._troubles: list[str] = []
@@ -79,7 +83,11 @@ class DropFolders:
         self._wake.set()
 
     def supervise(self) -> None:
-        """Repair what watches; note what was found."""
+        """Repair what watches, now and then; note what was found."""
+        now = time.monotonic()
+        if now < self._supervise_at:
+            return
+        self._supervise_at = now + SUPERVISE_PAUSE
         found = [f"{one.kind} {one.detail}".strip() for one in self.watch.check()]
         if found:
             log.get().warning("watch_trouble", troubles=found, modes=list(self.watch.modes))
@@ -92,7 +100,9 @@ class DropFolders:
 
     def next_due(self) -> float:
         """When there is something to look at, by the monotonic clock, if no event comes before."""
-        due = (self._next_walk, self.settler.next_due(), self._intake.emptied.next_due())
+        first = self.settler.next_due()
+        settled = None if first is None else first + GATHER
+        due = (self._next_walk, settled, self._intake.emptied.next_due())
         return min(at for at in due if at is not None)
 
     def walk_again_at(self) -> float:

@@ -41,7 +41,8 @@ class _Heartbeat(threading.Thread):
     def __init__(self, config: Config) -> None:
         super().__init__(name="heartbeat", daemon=True)
         self.served: Daemon | None = None
-        self._root, self._done = config.archive, threading.Event()
+        self._root = config.archive
+        self._done, self._at_once = threading.Event(), threading.Event()
         self._began = time.monotonic()
         self._waits: dict[str, Any] = {}
 
@@ -56,7 +57,9 @@ class _Heartbeat(threading.Thread):
             except (OSError, SorterError) as error:
                 log.get().warning("status_not_written", exception=log.describe(error))
             at_work = self.served is not None and self.served.state == "working"
-            if self._done.wait(HEARTBEAT_AT_WORK if at_work else HEARTBEAT):
+            self._at_once.wait(HEARTBEAT_AT_WORK if at_work else HEARTBEAT)
+            self._at_once.clear()
+            if self._done.is_set():
                 return
 
     def _report(self) -> dict[str, Any]:
@@ -89,9 +92,14 @@ class _Heartbeat(threading.Thread):
             log.get().warning("waits_for_turn", detail=f"process {pid} holds the archive's turn")
         return {key: self._waits[key] for key in ("pid", "since")}
 
+    def beat(self) -> None:
+        """Report at once: something is new that people wait for."""
+        self._at_once.set()
+
     def stop(self) -> None:
-        """End the thread after a last report."""
+        """End the thread."""
         self._done.set()
+        self._at_once.set()
         self.join()
 
 
@@ -146,7 +154,12 @@ def _serve_one(config: Config, wake: threading.Event, stop: threading.Event) -> 
             swept = intake.archive.sweep()
             log.get().info("started", version=__version__, workers=intake.workers.count, swept=swept)
             heartbeat.served = daemon = _daemon(intake, wake, stop)
-            daemon.run(ready=lambda: notify("READY=1"))
+
+            def ready() -> None:
+                notify("READY=1")
+                heartbeat.beat()
+
+            daemon.run(ready)
     finally:
         heartbeat.stop()
 
