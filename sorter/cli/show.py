@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,7 +133,8 @@ class _Page:
 
     def instance(self, path: Path, trouble: str = "") -> None:
         """One DICOM file; ``trouble`` is what is wrong with it."""
-        from sorter.show import about_instance, element_lines, open_instance  # noqa: PLC0415
+        from sorter.picture import frames  # noqa: PLC0415 - numpy, pydicom
+        from sorter.show import about_instance, about_volumes, element_lines, open_instance  # noqa: PLC0415
 
         dataset = self._opened(path, lambda: open_instance(path), trouble)
         if dataset is None:
@@ -147,6 +149,8 @@ class _Page:
             self._say("\n".join(element_lines(dataset)))
             return
         self._say("\n".join(_sections(about_instance(dataset))))
+        if frames(dataset) > 1:
+            self._say("\n".join(_volume_lines(about_volumes([path]))))
         self._draw(lambda: self._dicom_picture(path, dataset))
 
     def nifti(self, path: Path) -> None:
@@ -182,7 +186,7 @@ class _Page:
 
     def _say(self, text: str | None) -> None:
         if text is not None and not self._quiet:
-            click.echo(text)
+            click.echo(text, color=True)  # a thumbnail that was asked for keeps its colours in a pipe
 
     def _dicom_picture(self, path: Path, dataset: Dataset | None) -> Picture:
         from sorter.picture import frames  # noqa: PLC0415
@@ -238,6 +242,10 @@ def _line(name: str, said: object) -> str:
 def _series_lines(about: Mapping[str, Any]) -> Iterator[str]:
     yield f"Series of {about['instances']} instances"
     yield from _sections({name: about.get(name, {}) for name in ("person", "study", "series", "encoding")})
+    yield from _volume_lines(about)
+
+
+def _volume_lines(about: Mapping[str, Any]) -> Iterator[str]:
     for number, volume in enumerate(about["volumes"], 1):
         yield f"\nVolume {number}" if len(about["volumes"]) > 1 else "\nVolume"
         yield _line("size", " x ".join(map(str, volume["shape"])))
@@ -248,11 +256,10 @@ def _series_lines(about: Mapping[str, Any]) -> Iterator[str]:
             yield _line("echo time", f"{volume['echo_time']:g} ms")
         yield from _matrix(volume["affine"])
         yield from _flags(volume["flags"])
-    if about["flags"]:
+    if about["unusable"]:
         yield ""
-        yield from _flags(about["flags"])
-    for one in about["unusable"]:
-        yield f"  no part of a volume: {printable(one['path'])}: {one['reason']}"
+    for reason, count in Counter(one["reason"] for one in about["unusable"]).items():
+        yield _line("no part of a volume", f"{count} instance{'s' if count > 1 else ''}: {reason}")
 
 
 def _flags(flags: list[dict[str, Any]]) -> Iterator[str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from sorter.selection import Series
 from sorter.show.instance import about_instance, level, open_instance, plane
 from sorter.volume import Flag, Stack, survey
-
-_MIXED = Flag("mixed", "frames of more than one shape, plane, spacing, echo or image type: not one volume")
 
 
 def about_series(series: Series) -> dict[str, Any]:
@@ -19,13 +19,19 @@ def about_series(series: Series) -> dict[str, Any]:
     ``image_type``, ``echo_time`` (ms), ``flags`` (``code``, ``text``, ``is_fault``), ``is_volume``.
     ``unusable`` are files without frames, and why.
     """
-    found = survey(series.paths)
     return {
         "series_instance_uid": series.uid,
         **level(about_instance(open_instance(series.paths[0])), "person", "study", "series", "encoding"),
         "instances": len(series.instances),
+        **about_volumes(series.paths),
+    }
+
+
+def about_volumes(paths: Iterable[Path]) -> dict[str, Any]:
+    """``volumes`` and ``unusable`` of :func:`about_series`, of any files."""
+    found = survey(paths)
+    return {
         "volumes": [_volume(stack) for stack in found.stacks],
-        "flags": [_flag(_MIXED)] if len(found.stacks) > 1 else [],
         "unusable": [{"path": str(path), "reason": why} for path, why in found.unusable],
     }
 
