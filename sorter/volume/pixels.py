@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 from pydicom import dcmread
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.pixels.utils import iter_pixels
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from sorter.picture.decoding import NoPictureError, decoded
 from sorter.volume.errors import VolumeError
-from sorter.volume.model import RGB, Array, Flag, Frame, Stack, Volume
+from sorter.volume.model import RGB, Array, Flag, Frame, Likeness, Stack, Tile, Volume
 from sorter.volume.values import silenced
 
 _Slot = tuple[int, int, Frame]  # time, slice, and the frame that belongs there
@@ -60,7 +62,8 @@ def _read_file(
         if values.ndim == 3:
             values = np.ascontiguousarray(values.astype(np.uint8, copy=False)).view(RGB)[..., 0]
         if out is None:
-            out = np.zeros((len(stack.frames), len(stack.frames[0]), like.rows, like.columns), values.dtype)
+            shape = (len(stack.frames), len(stack.frames[0]), like.rows, like.columns)
+            out = np.zeros(shape, values.dtype.newbyteorder("="))
         elif out.dtype != values.dtype:
             out = out.astype(np.promote_types(out.dtype, values.dtype))
         out[t, k] = values[::-1]
@@ -105,34 +108,42 @@ def _pixels(path: Path, slots: list[_Slot]) -> Iterator[tuple[int, int, Frame, A
     by_index: dict[int, list[_Slot]] = defaultdict(list)
     for slot in slots:
         by_index[slot[2].index].append(slot)
-    for index, decoded in zip(wanted, _decoded(path, wanted), strict=True):
+    for index, values in zip(wanted, _read_pixels(path, wanted), strict=True):
         for t, k, frame in by_index[index]:
-            if frame.tile is None:
-                yield t, k, frame, decoded
-            else:
-                like, tile = frame.likeness, frame.tile
-                yield (
-                    t,
-                    k,
-                    frame,
-                    decoded[tile.row : tile.row + like.rows, tile.column : tile.column + like.columns],
-                )
+            yield t, k, frame, values if frame.tile is None else _cut(values, frame.likeness, frame.tile)
 
 
-def _decoded(path: Path, wanted: list[int]) -> Iterator[Array]:
+def _cut(mosaic: Array, like: Likeness, tile: Tile) -> Array:
+    return mosaic[tile.row : tile.row + like.rows, tile.column : tile.column + like.columns]
+
+
+def _read_pixels(path: Path, wanted: list[int]) -> Iterator[Array]:
     with silenced():
         try:
             dataset = dcmread(path, force=True)
-            if len(wanted) == 1 and _is_single(dataset):
+            if _transfer_syntax(dataset).is_encapsulated:
+                for index in wanted:  # by the archive's own decoders, where they can
+                    yield decoded(dataset, index)
+            elif len(wanted) == 1 and _is_single(dataset):
                 yield dataset.pixel_array
-                return
-            yield from iter_pixels(dataset, indices=wanted)
-        except GeneratorExit:
+            else:
+                yield from iter_pixels(dataset, indices=wanted)
+        except (GeneratorExit, MemoryError):
             raise
-        except MemoryError:
-            raise
+        except NoPictureError as error:
+            raise VolumeError(str(error)) from None
         except Exception as error:  # noqa: BLE001 - decoders raise many kinds; their texts may quote values
             raise VolumeError(f"pixels cannot be decoded ({type(error).__name__})") from None
+
+
+def _transfer_syntax(dataset: FileDataset) -> UID:
+    """The transfer syntax; where a file does not say, what pydicom found it to be."""
+    meta = dataset.file_meta
+    if "TransferSyntaxUID" not in meta:
+        is_implicit, is_little = dataset.original_encoding
+        explicit = ExplicitVRLittleEndian if is_little else ExplicitVRBigEndian
+        meta.TransferSyntaxUID = ImplicitVRLittleEndian if is_implicit else explicit
+    return UID(meta.TransferSyntaxUID)
 
 
 def _is_single(dataset: Dataset) -> bool:

@@ -1,7 +1,9 @@
 """Series to volumes: every voxel in its place; every hazard right or told, never silently wrong."""
 
 import numpy as np
+import pydicom
 import pytest
+from pydicom.uid import ExplicitVRBigEndian
 from slice_samples import AXIAL, COLUMNS, ROWS, SAGITTAL, SPACING, axial, enhanced, one_slice, values, write
 
 from sorter import volume
@@ -240,6 +242,17 @@ def test_each_slice_is_rescaled_by_its_own_slope(tmp_path):
     files = [one_slice(k, (0, 0, k), RescaleSlope=str(slope)) for k, slope in ((1, 0.5), (2, 4))]
     expected = np.stack([voxels(1)[..., 0] * 0.5, voxels(2)[..., 0] * 4.0], axis=2)
     np.testing.assert_allclose(volume_of(tmp_path, files).array, expected, rtol=1e-7)
+
+
+def test_big_endian_slices_have_the_values_and_the_byte_order_of_this_machine(tmp_path):
+    (path,) = write(tmp_path, [one_slice(1, (0, 0, 0))])
+    dataset = pydicom.dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    dataset.PixelData = values(1).astype(">u2").tobytes()
+    pydicom.dcmwrite(path, dataset, little_endian=False, implicit_vr=False)
+    (found,) = volume.read([path])
+    np.testing.assert_array_equal(found.array, voxels(1))
+    assert found.array.dtype.isnative
 
 
 def test_slices_without_positions_are_in_the_order_of_their_numbers_and_told(tmp_path):
