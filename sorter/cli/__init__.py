@@ -22,6 +22,7 @@ from sorter.errors import SorterError
 COMMANDS = {
     "audit": "Prove that every source ever seen is accounted for.",
     "backup": "Copy the index to a file, consistent even while the daemon runs.",
+    "convert": "Make DICOM of NIfTI volumes and of pictures.",
     "demo": "Sort the real DICOM files that pydicom bundles, and show the result.",
     "explain": "Tell which rule chose the place of a file, without storing it.",
     "export": "Write volumes, pictures or copies of instances to another folder.",
@@ -53,6 +54,8 @@ _FLAGS = (
     "--all",
     "--picture",
     "--no-picture",
+    "--ingest",
+    "--one-file",
     "--montage",
     "--animate",
     "--regularize",

@@ -22,7 +22,7 @@ class NeedsInfo(ConversionError):  # noqa: N818 - it is a request, not a fault
     """
 
     def __init__(self, missing: tuple[str, ...], why: str = "") -> None:
-        super().__init__(why or f"nothing says what these are: {', '.join(missing)}")
+        super().__init__(why or f"stated nowhere: {', '.join(missing)}")
         self.missing = missing
         self.why = why
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sorter.convert.errors import ConversionError
 
 _TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_AXES = (("L", "R"), ("P", "A"), ("H", "F"))  # positive, negative
 
 # Rows and columns may differ from a right angle by this cosine: what 32-bit affines need, and no more.
 SHEAR_TOLERANCE = 1e-4
@@ -49,6 +50,11 @@ class Geometry:
     def position(self, k: int) -> NDArray[np.float64]:
         """Image Position (Patient) of the slice with index k."""
         return self.origin + k * self.step
+
+    @property
+    def patient_orientation(self) -> list[str]:
+        """Patient Orientation: where rows and columns point, in letters. PS3.3 C.7.6.1.1.1."""
+        return [_letters(self.orientation[:3]), _letters(self.orientation[3:])]
 
 
 def geometry(affine: NDArray[Any], slices: int) -> Geometry:
@@ -91,13 +97,6 @@ def geometry(affine: NDArray[Any], slices: int) -> Geometry:
     )
 
 
-def towards(direction: NDArray[np.float64]) -> str:
-    """Where a direction in LPS+ points: one to three letters, the main one first. PS3.3 C.7.6.1.1.1."""
-    letters = ("LPH" if positive else "RAF" for positive in direction > 0)
-    named = sorted(zip(-np.abs(direction), range(3), letters, strict=True))
-    return "".join(letters[axis] for size, axis, letters in named if -size > 0.1)
-
-
 def affine_of_letters(
     letters: str, spacing: tuple[float, float, float], shape: tuple[int, ...]
 ) -> NDArray[Any]:
@@ -118,3 +117,13 @@ def affine_of_letters(
         affine[place % 3, axis] = sign * size
         affine[place % 3, 3] = -sign * size * (count - 1) / 2
     return affine
+
+
+def _letters(direction: NDArray[np.float64]) -> str:
+    """Where a direction in LPS+ points: one to three letters, the main one first."""
+    named = [
+        positive if size > 0 else negative
+        for size, (positive, negative) in zip(direction, _AXES, strict=True)
+    ]
+    by_size = np.argsort(-np.abs(direction), kind="stable")
+    return "".join(named[axis] for axis in by_size if abs(direction[axis]) > 0.1)

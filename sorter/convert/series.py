@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from sorter.convert.facts import Facts, decimal
-from sorter.convert.geometry import Geometry, geometry, towards
+from sorter.convert.geometry import Geometry, geometry
 from sorter.convert.instance import new_dataset, number, put
 from sorter.convert.keywords import CT, FRAME_OF_REFERENCE, IMAGE, MR
 from sorter.convert.nifti import Nifti
@@ -65,7 +65,7 @@ def series(
             facts, uids, sop_class_uid=class_uid, modality="OT", series_part=part, instance_number=1
         )
         _general(dataset, facts, uids, plane)
-        _of_class(dataset, facts, class_uid)
+        _of_class(dataset, facts, plane)
         pixels(dataset, nifti.voxels.shape, values, facts, wide=class_uid != SECONDARY_CAPTURE)
         if temporal and nifti.interval_ms:
             dataset.TemporalResolution = decimal(nifti.interval_ms)
@@ -101,13 +101,13 @@ def _general(dataset: Dataset, facts: Facts, uids: Uids, plane: Geometry) -> Non
     dataset.SliceThickness = decimal(plane.thickness)
 
 
-def _of_class(dataset: Dataset, facts: Facts, class_uid: str) -> None:
+def _of_class(dataset: Dataset, facts: Facts, plane: Geometry) -> None:
     """What the class asks for beside: Type 1 in words that claim nothing, Type 2 empty."""
+    class_uid = dataset.SOPClassUID
     dataset.ImageType = ["DERIVED", "SECONDARY"]
     if class_uid == SECONDARY_CAPTURE:
         dataset.ConversionType = "WSD"
-        row, column = np.split(np.asarray(dataset.ImageOrientationPatient, float), 2)
-        dataset.PatientOrientation = [towards(row), towards(column)]
+        dataset.PatientOrientation = plane.patient_orientation
         return
     dataset.PatientPosition = None
     put(dataset, facts, ("PatientPosition",))
