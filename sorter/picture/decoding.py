@@ -15,6 +15,9 @@ from pydicom.encaps import get_frame
 from pydicom.pixels.processing import convert_color_space
 from pydicom.pixels.utils import get_nr_frames, pixel_array
 
+from sorter.parser.codecs import SYNTAXES, Family, PixelModule
+from sorter.parser.codecs import frame as encoded_frame
+from sorter.parser.codestream import Undecodable
 from sorter.picture.reading import text
 
 Values = npt.NDArray[Any]
@@ -40,9 +43,10 @@ def decoded(dataset: Dataset, frame: int = 0) -> Values:
     if not 0 <= frame < count:
         raise NoPictureError(f"there is no frame {frame}: it has {count}, counted from 0")
     try:
-        values = _encapsulated(dataset, frame)
-        if values is None:
-            values = pixel_array(dataset, index=frame)
+        family = SYNTAXES.get(str(dataset.file_meta.TransferSyntaxUID))
+        values = (
+            pixel_array(dataset, index=frame) if family is None else _encapsulated(dataset, frame, family)
+        )
     except MemoryError:
         raise NoPictureError("decoding its pixel data ran out of memory") from None
     except Exception as error:  # noqa: BLE001 - decoders document none, and quote values
@@ -60,15 +64,8 @@ def frames(dataset: Dataset) -> int:
         return 1
 
 
-def _encapsulated(dataset: Dataset, frame: int) -> Values | None:
-    """One encapsulated frame; ``None`` where it is native, or refused for a doubt."""
-    from sorter.parser import codecs  # noqa: PLC0415 - the decoders' libraries; native pixels need none
-    from sorter.parser.codestream import Undecodable  # noqa: PLC0415
-
-    family = codecs.SYNTAXES.get(str(dataset.file_meta.TransferSyntaxUID))
-    if family is None:
-        return None
-    module = codecs.PixelModule(
+def _encapsulated(dataset: Dataset, frame: int, family: Family) -> Values:
+    module = PixelModule(
         rows=dataset.Rows,
         columns=dataset.Columns,
         samples=dataset.SamplesPerPixel,
@@ -80,10 +77,12 @@ def _encapsulated(dataset: Dataset, frame: int) -> Values | None:
         frames=frames(dataset),
     )
     try:
-        one = codecs.frame(_stream(dataset, frame), family, module)
+        one = encoded_frame(_stream(dataset, frame), family, module)
         values = one.decode()
     except (Undecodable, ValueError, RuntimeError):
-        return None
+        # A plugin is named, or pydicom would ask gdcm and Pillow as well.
+        plugin = "pydicom" if family in (Family.RLE, Family.DEFLATE) else "pylibjpeg"
+        return pixel_array(dataset, index=frame, decoding_plugin=plugin)
     return convert_color_space(values, "YBR_FULL", "RGB") if one.photometric == "YBR_FULL" else values
 
 
