@@ -22,8 +22,8 @@ from sorter.organizer.layout import Layout, TemplateError
 from sorter.organizer.lease import META, DaemonLease, holds_up
 from sorter.verification import Verifier
 
-HEARTBEAT = 1.0
-# While much happens the last state is never a second old, though the heart may beat a little late.
+HEARTBEAT = 0.8
+# While much happens the heart may beat late, and the last state is never to be a second old.
 HEARTBEAT_AT_WORK = 0.5
 # Opening an archive is quick; a migration of its index may take this long.
 OPENING_SECONDS = 600.0

@@ -65,10 +65,12 @@ class Index:
             seen = rows_of(connection, candidates)
         return {one: row for one, row in seen.items() if row.reason not in NOT_FINAL}
 
-    def words_in(self, folder: str) -> dict[tuple[str, int, int, int, int], Word]:
-        """The final words about a folder's files, for a walk that passes millions of them."""
+    def words_in(
+        self, folder: str, names: Sequence[str] | None = None
+    ) -> dict[tuple[str, int, int, int, int], Word] | None:
+        """See :func:`sorter.index.ledger.final_words`; for a walk that passes millions of files."""
         with guarded(), self._engine.connect() as connection:
-            return final_words(connection, folder)
+            return final_words(connection, folder, names)
 
     # -- look-ups for one batch -------------------------------------------------------------------------
 

@@ -6,13 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, or_, select
+from sqlalchemy import Connection, Select, bindparam, or_, select
 
 from sorter.errors import IndexUnusableError
 from sorter.index.names import all_signed, signed, storable
 from sorter.index.rows import SourceRow
 from sorter.index.schema import CURRENT, folders, instances, sources
-from sorter.index.statements import in_chunks, insert_one, insert_rows
+from sorter.index.statements import chunks, in_chunks, insert_one, insert_rows
 from sorter.model import Candidate, Kind, Outcome, Reason
 
 # What may be otherwise at the next look, though the file's version is the same.
@@ -24,29 +24,54 @@ _KINDS = {str(kind): kind for kind in Kind}
 _REASONS: dict[str | None, Reason | None] = {str(reason): reason for reason in Reason} | {None: None}
 _FEW = 16
 # Of a folder with more files than this not all words are held at once.
-MOST_WORDS = 100_000
+MOST_WORDS = 20_000
 _FINAL = or_(sources.c.reason.is_(None), ~or_(*(sources.c.reason == str(reason) for reason in NOT_FINAL)))
 _WORDS = (
     select(sources.c.name, *_VERSION, sources.c.outcome, sources.c.reason)
     .select_from(sources.join(folders))
     .where(folders.c.path == bindparam("folder"), CURRENT, _FINAL)
-    .limit(MOST_WORDS + 1)
 )
+_ALL_WORDS = _WORDS.limit(MOST_WORDS + 1)
+_SOME_WORDS = _WORDS.where(sources.c.name.in_(bindparam("names", expanding=True)))
 
 Word = tuple[str, str | None]
 
 
-def final_words(connection: Connection, folder: str) -> dict[tuple[str, int, int, int, int], Word]:
+def final_words(
+    connection: Connection, folder: str, names: Sequence[str] | None = None
+) -> dict[tuple[str, int, int, int, int], Word] | None:
     """Outcome and reason of each version of a folder's files that has a final word, by name and version.
 
     Names and numbers are as the ledger keeps them: an odd one (see :mod:`sorter.index.names`) is just not
-    found by what ``lstat`` says of the file. Empty for a folder with more than :data:`MOST_WORDS` of them.
+    found by what ``lstat`` says of the file.
+
+    Parameters
+    ----------
+    names
+        Of the files that are asked about; by default all.
+
+    Returns
+    -------
+    dict or None
+        ``None`` where all were asked for, and there are more than :data:`MOST_WORDS`.
     """
-    cursor = connection.execute(_WORDS, {"folder": storable(folder)}).cursor
+    given: dict[str, Any] = {"folder": storable(folder)}
+    if names is None:
+        rows = _by_version(connection, _ALL_WORDS, given)
+        return rows if len(rows) <= MOST_WORDS else None
+    rows = {}
+    for some in chunks([storable(name) for name in names]):
+        rows |= _by_version(connection, _SOME_WORDS, given | {"names": some})
+    return rows
+
+
+def _by_version(
+    connection: Connection, query: Select[Any], given: Mapping[str, Any]
+) -> dict[tuple[str, int, int, int, int], Word]:
+    cursor = connection.execute(query, given).cursor
     assert cursor is not None  # it is a SELECT
     # The driver's own tuples: rows of Core would cost a quarter more, and there are millions.
-    rows = {row[:_KEY]: row[_KEY:] for row in cursor.fetchall()}
-    return rows if len(rows) <= MOST_WORDS else {}
+    return {row[:_KEY]: row[_KEY:] for row in cursor.fetchall()}
 
 
 def rows_of(connection: Connection, candidates: Sequence[Candidate]) -> dict[Candidate, SourceRow]:

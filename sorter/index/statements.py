@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Dialect, Row, Select, Table, insert
 
+T = TypeVar("T")
 _CHUNK = 500  # values in one IN list
 
 
@@ -16,9 +17,14 @@ def in_chunks(
     connection: Connection, query: Select[Any], column: Any, values: Iterable[Any]
 ) -> Iterator[Row[Any]]:
     """Rows of a query whose column is one of the values, in IN lists of bounded length."""
-    wanted = list(dict.fromkeys(values))
-    for start in range(0, len(wanted), _CHUNK):
-        yield from connection.execute(query.where(column.in_(wanted[start : start + _CHUNK])))
+    for some in chunks(list(dict.fromkeys(values))):
+        yield from connection.execute(query.where(column.in_(some)))
+
+
+def chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Parts of a length that suits an IN list."""
+    for start in range(0, len(values), _CHUNK):
+        yield values[start : start + _CHUNK]
 
 
 def insert_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:

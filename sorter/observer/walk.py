@@ -27,9 +27,11 @@ _Version = tuple[int, int, int, int]
 # mtime and ctime (ns). Of millions of known files nothing else is made.
 Word = tuple[str, str | None]
 Words = Mapping[tuple[str, int, int, int, int], Word]
+# Asked for all words of a folder, or for those of some names; None: too many to hold them all at once.
+Ledger = Callable[[str, Sequence[str] | None], Words | None]
 
 
-def no_words(_folder: str) -> Words:
+def no_words(_folder: str, _names: Sequence[str] | None) -> Words:
     """Nothing is known: every file becomes a candidate."""
     return {}
 
@@ -101,8 +103,8 @@ class Walker:
     stop
         Asked before each folder; a walk that is stopped just ends, and the next one starts anew.
     words
-        The ledger's final words about the files of a folder, asked before the folder is read. A file that
-        they name is counted; any other becomes a candidate.
+        The ledger's final words about the files of a folder, asked before the files are looked at. A file
+        that they name is counted; any other becomes a candidate.
     """
 
     def __init__(
@@ -114,7 +116,7 @@ class Walker:
         retirable: bool = True,
         clock: Callable[[], float] = time.monotonic,
         stop: Callable[[], bool] = lambda: False,
-        words: Callable[[str], Words] = no_words,
+        words: Ledger = no_words,
     ) -> None:
         self.root = os.path.abspath(root)
         self._label = self.root if retirable else ""
@@ -195,14 +197,15 @@ class Walker:
             folder = self._begin(path, os.fstat(fd))
             settled = self._clock() - folder.first_seen >= RACY_SECONDS
             subfolders: list[str] = []
-            words = self._words(path)
+            words = self._words(path, None)
             part = Listing(path, [], [], last=False, serial=next(self._serials))
             with os.scandir(fd) as entries:
                 for chunk in _chunks(entries):
                     if not part.empty:
                         yield self._open(folder, part, walk)
                         part = Listing(path, [], [], last=False, serial=next(self._serials))
-                    self._sort_in(path, chunk, words, part, subfolders)
+                    some = self._words(path, [one.name for one in chunk]) if words is None else words
+                    self._sort_in(path, chunk, some or {}, part, subfolders)
         except OSError:
             yield self._open(folder, part, walk)  # what was read before the folder failed is not lost with it
             raise

@@ -382,11 +382,13 @@ def test_a_later_word_replaces_the_earlier_one_in_the_words_of_a_folder(index):
     assert list(index.words_in(unreadable.candidate.folder).values()) == [("ignored", "dicomdir")]
 
 
-def test_of_a_folder_with_too_many_files_no_words_are_held(index, monkeypatch):
-    one = outcome(header())
-    record(index, one)
-    monkeypatch.setattr("sorter.index.ledger.MOST_WORDS", 0)
-    assert index.words_in(one.candidate.folder) == {}
+def test_of_a_folder_with_too_many_files_words_are_told_by_name_only(index, monkeypatch):
+    many = [Outcome(candidate(f"{number:04}"), Kind.REJECTED, Reason.NOT_DICOM) for number in range(1200)]
+    record(index, *many)
+    monkeypatch.setattr("sorter.index.ledger.MOST_WORDS", 1000)
+    assert index.words_in("/drop") is None
+    names = [one.candidate.name for one in many[::2]]
+    assert set(index.words_in("/drop", [*names, "other"])) == set(versions(*many[::2]))
 
 
 # -- the views -----------------------------------------------------------------------------------------

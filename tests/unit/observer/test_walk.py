@@ -513,7 +513,7 @@ def known_to_the_ledger(*paths):
         seen = path.lstat()
         version = (path.name, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
         facts.setdefault(str(path.parent), {})[version] = ("stored", None)
-    return lambda folder: facts.get(folder, {})
+    return lambda folder, _names: facts.get(folder, {})
 
 
 def test_files_that_the_ledger_knows_are_counted_and_no_candidates(root, monkeypatch):
@@ -525,6 +525,21 @@ def test_files_that_the_ledger_knows_are_counted_and_no_candidates(root, monkeyp
     assert counts == {("stored", None): 4}
     assert sum(one.known_bytes for one in listings) == 16
     assert paths(listings) == [str(fresh)]
+
+
+def test_of_a_folder_with_too_many_words_each_part_is_asked_about(root, monkeypatch):
+    monkeypatch.setattr(walk_module, "CHUNK", 2)
+    files = [write(root / name) for name in ("a", "b", "c")]
+    words, asked = known_to_the_ledger(*files), []
+
+    def by_name(folder, names):
+        if names is None:
+            return None
+        asked.append(len(names))
+        return {version: word for version, word in words(folder, None).items() if version[0] in names}
+
+    listings = list(Walker(str(root), words=by_name).walk(deep=True))
+    assert (sum(one.known.total() for one in listings), paths(listings), asked) == (3, [], [2, 1])
 
 
 def test_a_known_name_with_another_version_is_a_candidate(root):
