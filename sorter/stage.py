@@ -5,19 +5,18 @@ Everything here concerns one file, and trouble with it is a value. Only trouble 
 
 from __future__ import annotations
 
-import hashlib
-import os
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sorter.errors import ArchiveError
+from sorter.job import Job
 from sorter.log import describe
 from sorter.model import Candidate, Header, Instance, Kind, Pixels, Reason, Refused, Staged
-from sorter.organizer.staging import Staging
 from sorter.organizer.tree import trouble
 from sorter.parser.elements import Dataset, Unparsable, walk
 from sorter.parser.header import check_uids, is_dicomdir, read_header, wanted_tags
+from sorter.sharing import DIED, Begun, begin, digest, make_durable, native_instance
 from sorter.source import Refusal, Source, map_path, map_staged, read
 
 if TYPE_CHECKING:
@@ -27,26 +26,8 @@ if TYPE_CHECKING:
 _NATIVE = frozenset(f"1.2.840.10008.1.2{suffix}" for suffix in ("", ".1", ".1.99", ".2"))
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What a worker needs to stage some candidates; small, so that it travels with each task.
-
-    ``prefix`` starts the names of all files the job stages, so that the files of a crashed job can be found.
-    ``sync`` asks for an fsync of each file; otherwise the archive syncs the whole file system later.
-    ``decode=False`` keeps pixels as they came: the second try after a decoder crashed.
-    """
-
-    candidates: tuple[Candidate, ...]
-    staging: Staging
-    prefix: str
-    families: frozenset[str]
-    keywords: frozenset[str] = frozenset()
-    sync: bool = True
-    decode: bool = True
-
-
-def stage(job: Job) -> list[Staged | Refused]:
-    """Stage each candidate of a job, in order.
+def stage(job: Job) -> list[Staged | Refused | Begun]:
+    """Stage each candidate of a job, in order; one with many frames may only be begun.
 
     Raises
     ------
@@ -56,7 +37,7 @@ def stage(job: Job) -> list[Staged | Refused]:
     return [_stage(one, f"{job.prefix}{number}", job) for number, one in enumerate(job.candidates)]
 
 
-def _stage(candidate: Candidate, name: str, job: Job) -> Staged | Refused:
+def _stage(candidate: Candidate, name: str, job: Job) -> Staged | Refused | Begun:
     source: Source | None = None
     try:
         source = read(candidate, name, job.staging, sync=job.sync)
@@ -89,7 +70,7 @@ def _partial_header(error: Unparsable) -> Header:
         return Header()
 
 
-def _instance(candidate: Candidate, source: Source, name: str, job: Job) -> Staged:
+def _instance(candidate: Candidate, source: Source, name: str, job: Job) -> Staged | Begun:
     dataset = walk(source.data, wanted_tags(job.keywords))
     if is_dicomdir(dataset):
         raise Refusal(Kind.IGNORED, Reason.DICOMDIR)
@@ -106,6 +87,8 @@ def _instance(candidate: Candidate, source: Source, name: str, job: Job) -> Stag
         pixels=Pixels.NATIVE if dataset.pixel_data else Pixels.NONE,
     )
     if dataset.pixel_data is not None and dataset.transfer_syntax_uid not in _NATIVE:
+        if begun := begin(candidate, source, dataset, instance, name=name, job=job):
+            return begun
         instance = _decoded(instance, dataset, name, job)
     if instance.pixels is Pixels.TRANSCODED:
         _drop_raw(source, job)
@@ -124,28 +107,18 @@ def _decoded(instance: Instance, dataset: Dataset, name: str, job: Job) -> Insta
         if plan(dataset, job.families) is not Pixels.TRANSCODED:
             return instance
         if not job.decode:
-            raise Kept(Pixels.KEPT_DECODER_CRASHED, "crashed, hung or needed too much memory")
+            raise Kept(Pixels.KEPT_DECODER_CRASHED, DIED)
         # Closing writes what is still buffered, so it too is trouble with the archive, not with the file.
         with trouble("stage a decoded file"), job.staging.create(name) as out:
             pixel_sha256 = transcode(dataset, out, source_sha256=instance.source_sha256)
             out.flush()
-            if job.sync:
-                os.fsync(out.fileno())
+            make_durable(out.fileno(), job)
         native = map_staged(job.staging, name)
         verify(native, pixel_sha256)
     except Kept as kept:
         job.staging.discard(name)
         return replace(instance, pixels=kept.state, note=kept.note)
-    stored = walk(native, wanted_tags(job.keywords))
-    return replace(
-        instance,
-        header=read_header(stored, job.keywords),
-        sha256=hashlib.sha256(native).hexdigest(),
-        size=len(native),
-        transfer_syntax_uid=stored.transfer_syntax_uid,
-        pixels=Pixels.TRANSCODED,
-        pixel_sha256=pixel_sha256,
-    )
+    return native_instance(instance, native, pixel_sha256, job)
 
 
 def _drop_raw(source: Source, job: Job) -> None:
@@ -206,12 +179,12 @@ def _examine(path: str, keywords: frozenset[str], like: Job | None) -> Instance 
         if check_uids(header):
             return None
         origin = provenance(dataset)
-        digest = hashlib.sha256(data).hexdigest()
+        sha256 = digest(data)
         uid = dataset.transfer_syntax_uid
         instance = Instance(
             header=header,
-            source_sha256=origin.source_sha256 if origin else digest,
-            sha256=digest,
+            source_sha256=origin.source_sha256 if origin else sha256,
+            sha256=sha256,
             size=len(data),
             source_transfer_syntax_uid=origin.source_transfer_syntax_uid if origin else uid,
             transfer_syntax_uid=uid,

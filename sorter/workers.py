@@ -28,17 +28,23 @@ from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
 from sorter import log
 from sorter.errors import WorkersError
-from sorter.model import Candidate, Instance, Kind, Reason, Refused, Staged
+from sorter.job import Job
+from sorter.model import Candidate, Instance, Kind, Pixels, Reason, Refused, Staged
 from sorter.organizer.staging import LANES, Staging
-from sorter.stage import Job, compare, examine, stage
+from sorter.sharing import DIED, Assembly, Begun, Wait, deferred
+from sorter.stage import compare, examine, stage
 
 if TYPE_CHECKING:
     from sorter.parser.fingerprint import Fingerprint
 
 Result = list[Staged | Refused]
-# A task: at most so many files and bytes, so that one death costs little work and both cores are used.
-TASK_FILES = 32
-TASK_BYTES = 32 << 20
+Unfinished = list[Staged | Refused | Assembly]
+# A task: at most so many files and bytes, so that one death costs little work; less and less towards the end
+# of a batch, so that all workers end at about the same time; but not so little that sending it costs more.
+TASK_FILES, LEAST_FILES = 32, 4
+TASK_BYTES, LEAST_BYTES = 32 << 20, 2 << 20
+# Native bytes above which a file's frames are shared out among the workers.
+SHARE_ABOVE = 32 << 20
 # Small batches are synced file by file in the workers, large ones by one syncfs (see organizer.tree).
 SYNC_EACH_UP_TO = 16
 # A task may take its deadline, and as long as its bytes need from a slow source at this rate besides.
@@ -212,11 +218,12 @@ class Workers:
 
     def _submit(self, batch: Sequence[Candidate], recipe: Recipe) -> list[tuple[Job, ProcessFuture[Result]]]:
         sync = len(batch) <= SYNC_EACH_UP_TO
+        above = SHARE_ABOVE if self.count > 1 else None
         number = next(self._numbers)
         jobs = []
         for index, task in enumerate(_tasks(batch, self.count)):
             prefix = f"{index % LANES}/{number}-{index}-"
-            job = Job(task, recipe.staging, prefix, recipe.families, recipe.keywords, sync)
+            job = Job(task, recipe.staging, prefix, recipe.families, recipe.keywords, sync, share_above=above)
             jobs.append(self._schedule(job))
         return jobs
 
@@ -226,10 +233,10 @@ class Workers:
     def _collect(
         self, batch: Sequence[Candidate], running: Iterable[tuple[Job, ProcessFuture[Result]]]
     ) -> Batch:
-        results: Result = []
+        results: Unfinished = []
         for job, future in running:
             try:
-                results += self._result(future, may_end=True)
+                results += self._shared_out(self._result(future, may_end=True), job)
                 self._broken = 0
             except _Stopped:
                 results += _deferred(job)
@@ -237,9 +244,9 @@ class Workers:
                 self._check_pool()
                 log.get().warning("worker_died", kind=type(error).__name__, count=len(job.candidates))
                 results += self._isolate(job, error)
-        return Batch(batch, results, synced=len(batch) <= SYNC_EACH_UP_TO)
+        return Batch(batch, self._finished(results), synced=len(batch) <= SYNC_EACH_UP_TO)
 
-    def _isolate(self, job: Job, death: BaseException) -> Result:
+    def _isolate(self, job: Job, death: BaseException) -> Unfinished:
         """Try the files of a dead task again, each alone, then without decoding (class docstring)."""
         _discard_leftovers(job)
         if isinstance(death, _BROKE):
@@ -254,13 +261,13 @@ class Workers:
         else:
             detail = "the worker crashed, hung or ran out of memory over it, even without decoding"
             return [Refused(job.candidates[0], Kind.REJECTED, Reason.DECODER_CRASHED, detail)]
-        results: Result = []
+        results: Unfinished = []
         for single in singles:
             if self.stopping():
                 results += _deferred(single)
                 continue
             try:
-                results += self._result(self._schedule(single)[1], may_end=True)
+                results += self._shared_out(self._result(self._schedule(single)[1], may_end=True), single)
             except _Stopped:
                 results += _deferred(single)
             except _DIED as error:
@@ -269,6 +276,40 @@ class Workers:
                 log.get().warning("worker_died", kind=type(error).__name__, source=source)
                 results += self._isolate(single, error)
         return results
+
+    # -- files with many frames -----------------------------------------------------------------------
+
+    def _shared_out(self, results: Iterable[Staged | Refused | Begun], job: Job) -> Unfinished:
+        return [Assembly(one, job, self._task) if isinstance(one, Begun) else one for one in results]
+
+    def _finished(self, results: Unfinished) -> Result:
+        """Complete what was shared out, one file's last step while the next one's frames are decoded."""
+        for one in results:
+            if isinstance(one, Assembly):
+                self._advance(one, one.assemble)
+        for one in results:
+            if isinstance(one, Assembly):
+                self._advance(one, one.finish)
+        return [one.word if isinstance(one, Assembly) else one for one in results]
+
+    def _advance(self, one: Assembly, step: Callable[[Wait], None]) -> None:
+        """Take a step, whoever dies over it; a death that is the file's own costs it its decoding."""
+        while True:
+            try:
+                step(lambda future: self._result(future, may_end=True))
+            except _Stopped:
+                one.defer()
+            except _DIED as error:
+                self._check_pool()
+                log.get().warning("worker_died", kind=type(error).__name__, source=one.source_id)
+                if self.stopping():
+                    one.defer()
+                elif isinstance(error, _BROKE):
+                    one.restart()
+                    continue
+                else:
+                    one.keep(Pixels.KEPT_DECODER_CRASHED, DIED)
+            return
 
     # -- the pool -------------------------------------------------------------------------------------
 
@@ -330,22 +371,30 @@ class Workers:
 
 
 def _tasks(batch: Sequence[Candidate], workers: int) -> Iterator[tuple[Candidate, ...]]:
-    most = max(1, min(TASK_FILES, -(-len(batch) // workers)))
     task: list[Candidate] = []
-    size = 0
-    for candidate in batch:
-        if task and (len(task) >= most or size + candidate.size > TASK_BYTES):
+    size, bytes_left = 0, sum(one.size for one in batch)
+    most, room = _most(len(batch), bytes_left, workers)
+    for number, candidate in enumerate(batch):
+        if task and (len(task) >= most or size + candidate.size > room):
             yield tuple(task)
+            bytes_left -= size
             task, size = [], 0
+            most, room = _most(len(batch) - number, bytes_left, workers)
         task.append(candidate)
         size += candidate.size
     if task:
         yield tuple(task)
 
 
-def _deferred(job: Job) -> Result:
+def _most(files: int, size: int, workers: int) -> tuple[int, int]:
+    """Files and bytes that the next task may have, where so many are left."""
+    files, size = -(-files // (2 * workers)), size // (2 * workers)
+    return min(TASK_FILES, max(LEAST_FILES, files)), min(TASK_BYTES, max(LEAST_BYTES, size))
+
+
+def _deferred(job: Job) -> list[Refused]:
     """The candidates of a task that the end did not wait for."""
-    return [Refused(one, Kind.DEFERRED, Reason.SETTLING, "sorter was stopped") for one in job.candidates]
+    return [deferred(one) for one in job.candidates]
 
 
 def _bytes(paths: Iterable[str]) -> int:

@@ -192,17 +192,17 @@ def _colour(family: Family, stream: Codestream, module: PixelModule) -> tuple[st
 # A worker decodes one kind as a rule; importing what the others need takes as long as some frames.
 
 
-def _openjpeg(data: bytes) -> bytearray:
+def _openjpeg(data: bytes) -> bytearray | Pixel:
     from openjpeg.utils import decode_pixel_data  # noqa: PLC0415 - above
 
-    decoded: bytearray = decode_pixel_data(data, version=2)
+    decoded: bytearray | Pixel = decode_pixel_data(data, version=2)
     return decoded
 
 
-def _libjpeg(data: bytes) -> bytearray:
+def _libjpeg(data: bytes) -> bytearray | Pixel:
     from libjpeg.utils import decode_pixel_data  # noqa: PLC0415 - above
 
-    decoded: bytearray = decode_pixel_data(data, version=2)
+    decoded: bytearray | Pixel = decode_pixel_data(data, version=2)
     return decoded
 
 

@@ -6,6 +6,7 @@ misunderstood counts: one fragment a frame, one frame, or codestreams that begin
 
 from __future__ import annotations
 
+import mmap
 import struct
 from collections.abc import Sequence
 from itertools import pairwise
@@ -93,3 +94,10 @@ def _cut(spans: Sequence[Span], starts: Sequence[int], count: int) -> list[list[
     if len(starts) != count:
         raise Undecodable(f"{count} frames are declared, {len(starts)} are present")
     return [list(spans[a:b]) for a, b in pairwise([*starts, len(spans)])]
+
+
+def release(data: Buffer, offset: int, length: int) -> None:
+    """Let the memory go that a mapped file takes for bytes that were read; they stay in the page cache."""
+    if isinstance(data, mmap.mmap):
+        begin = offset - offset % mmap.PAGESIZE
+        data.madvise(mmap.MADV_DONTNEED, begin, offset + length - begin)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -12,8 +11,8 @@ from sorter.model import Pixels
 from sorter.parser.codecs import SYNTAXES, Family, Frame, Pixel, PixelModule, frame
 from sorter.parser.codestream import Undecodable
 from sorter.parser.elements import Dataset, top_level
-from sorter.parser.encapsulation import group_frames
-from sorter.parser.grammar import Buffer, Place
+from sorter.parser.encapsulation import group_frames, release
+from sorter.parser.grammar import Place
 
 PHOTOMETRIC, PLANAR, PIXEL_DATA, ICON = 0x00280004, 0x00280006, 0x7FE00010, 0x00880200
 LOSSY, LOSSY_RATIO, LOSSY_METHOD = 0x00282110, 0x00282112, 0x00282114
@@ -165,13 +164,6 @@ def joined(fragments: Sequence[bytes], family: Family, module: PixelModule) -> F
         return frame(b"".join(fragments) if len(fragments) > 1 else fragments[0], family, module)
     except Undecodable as trouble:
         raise undecodable(str(trouble)) from None
-
-
-def release(data: Buffer, offset: int, length: int) -> None:
-    """Let the memory go that a mapped file takes for bytes that were read; they stay in the page cache."""
-    if isinstance(data, mmap.mmap):
-        begin = offset - offset % mmap.PAGESIZE
-        data.madvise(mmap.MADV_DONTNEED, begin, offset + length - begin)
 
 
 def decode(one: Frame) -> Pixel:

@@ -23,6 +23,7 @@ from sorter.parser.elements import (
     top_level,
     walk,
 )
+from sorter.parser.encapsulation import release
 from sorter.parser.frames import (
     ICON,
     LOSSY,
@@ -36,10 +37,8 @@ from sorter.parser.frames import (
     find_places,
     native_bytes,
     read_module,
-    release,
     undecodable,
 )  # fmt: skip
-from sorter.parser.icon import native_icon
 from sorter.parser.provenance import Provenance, encode, file_meta, provenance
 
 __all__ = ["FAMILIES", "Family", "Kept", "Provenance", "plan", "provenance", "transcode", "verify"]
@@ -209,6 +208,8 @@ def _changes(dataset: Dataset, encoded: Encoded) -> dict[int, bytes]:
     for tag, (vr, value) in values.items():
         changes[tag] = encode(tag, vr, value, implicit=dataset.implicit)
     if dataset.icon:
+        from sorter.parser.icon import native_icon  # noqa: PLC0415 - pydicom, which nothing else here needs
+
         changes[ICON] = native_icon(dataset, encoded.family)
         changes[ICON & 0xFFFF0000] = b""
     return changes

@@ -49,7 +49,7 @@ class Mutant:
 # (module, function): the rule that it serves, the course that shows it, what must see that it is missing.
 SYNCS = {
     ("organizer/staging.py", "write"): ("rule 1", "small", ("order", "power")),
-    ("stage.py", "_decoded"): ("rule 1", "small", ("order", "power")),
+    ("sharing.py", "make_durable"): ("rule 1", "small", ("order", "power")),
     ("organizer/tree.py", "sync"): ("rule 2", "small", ("order", "power")),
     ("organizer/tree.py", "sync_all"): ("rule 1", "large", ("order", "power")),
     ("organizer/tree.py", "make_root"): ("rule 2", "delete", ("order", "power")),

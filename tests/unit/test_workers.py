@@ -135,13 +135,14 @@ def test_trouble_with_the_archive_comes_out_of_a_worker_as_it_is(pool, tmp_path)
     [
         ([], 2, []),
         ([1], 2, [1]),
-        ([1] * 10, 2, [5, 5]),
-        ([1] * 100, 2, [32, 32, 32, 4]),
+        ([1] * 10, 2, [4, 4, 2]),
+        ([1] * 200, 2, [32, 32, 32, 26, 20, 15, 11, 8, 6, 5, 4, 4, 4, 1]),
+        ([4 << 20] * 12, 2, [3, 2, 1, 1, 1, 1, 1, 1, 1]),
         ([module.TASK_BYTES, 1, 1], 1, [1, 2]),
         ([1, module.TASK_BYTES + 1, 1], 1, [1, 1, 1]),
     ],
 )
-def test_a_task_holds_a_bounded_number_of_files_and_bytes(sizes, workers, expected):
+def test_a_task_holds_a_bounded_number_of_files_and_bytes_and_less_towards_the_end(sizes, workers, expected):
     batch = [Candidate("/in", str(number), 1, number, size, 1, 1) for number, size in enumerate(sizes)]
     tasks = list(module._tasks(batch, workers))
     assert [len(task) for task in tasks] == expected
