@@ -184,6 +184,8 @@ def _text(vr: str, value: Any) -> str:
     text.encode("utf-8")  # a lone surrogate cannot be written
     if any(ord(character) < 32 or ord(character) == 127 for character in text):
         raise ValueError
+    if "\\" in text and vr not in ("ST", "LT", "UT"):
+        raise ValueError  # it separates values. PS3.5 6.2
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they quote values
         validate_value(vr, text, config.RAISE)
@@ -200,3 +202,8 @@ def _shown(keyword: str) -> str:
 def decimal(value: float) -> DSfloat:
     """A decimal string of at most 16 characters, as near to the number as these allow. PS3.5 6.2."""
     return DSfloat(float(value), auto_format=True)
+
+
+def as_written(value: float) -> float:
+    """The number that the decimal string says: what readers will calculate with."""
+    return float(str(decimal(value)))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sorter.convert.errors import ConversionError
-from sorter.convert.facts import decimal
+from sorter.convert.facts import as_written
 
 Array = NDArray[Any]
 Integer = type[np.integer[Any]]
@@ -136,8 +136,8 @@ def _floats(voxels: Array, given: tuple[float, float]) -> Scale:
 
 
 def _spread(low: float, high: float, given: tuple[float, float]) -> Scale:
-    slope = float(decimal((high - low) / _STEPS)) if np.isfinite(high - low) else 0.0
-    intercept = float(decimal(low)) if np.isfinite(low) else 0.0
+    slope = as_written((high - low) / _STEPS) if np.isfinite(high - low) else 0.0
+    intercept = as_written(low) if np.isfinite(low) else 0.0
     if high == low:
         slope = 1.0
     if not slope > 0:
@@ -147,7 +147,7 @@ def _spread(low: float, high: float, given: tuple[float, float]) -> Scale:
 
 def _rescaled(plain: Scale, given: tuple[float, float]) -> Scale:
     """With the slope and intercept of the file, as decimal strings can say them."""
-    slope, intercept = (float(decimal(one)) for one in given)
+    slope, intercept = (as_written(one) for one in given)
     return Scale(plain.dtype, slope, intercept, plain.offset, plain.step, notes=plain.notes)
 
 
@@ -215,4 +215,4 @@ def _slabs(voxels: Array) -> list[Array]:
 
 
 def _exact(number: int) -> bool:
-    return int(float(decimal(number))) == number
+    return int(as_written(number)) == number
