@@ -60,7 +60,7 @@ def final_words(
         rows = _by_version(connection, _ALL_WORDS, given)
         return rows if len(rows) <= MOST_WORDS else None
     rows = {}
-    for some in chunks([storable(name) for name in names]):
+    for some in chunks(sorted(map(storable, names))):  # sorted: neighbours lie on one page
         rows |= _by_version(connection, _SOME_WORDS, given | {"names": some})
     return rows
 
