@@ -153,7 +153,8 @@ def _is_single(dataset: Dataset) -> bool:
 
 def _repeated(out: Array) -> list[Flag]:
     """Volumes of a series in time that are the same to the last bit: most likely one, sent twice."""
-    same = [t + 1 for t in range(1, len(out)) if out[t].any() and np.array_equal(out[t], out[t - 1])]
+    flat = out.view(np.uint8) if out.dtype == RGB else out
+    same = [t + 1 for t in range(1, len(flat)) if flat[t].any() and np.array_equal(flat[t], flat[t - 1])]
     if not same:
         return []
     return [

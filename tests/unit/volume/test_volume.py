@@ -255,6 +255,16 @@ def test_big_endian_slices_have_the_values_and_the_byte_order_of_this_machine(tm
     assert found.array.dtype.isnative
 
 
+def test_colours_in_time_are_voxels_of_three_values(tmp_path):
+    colours = np.stack([values(0), values(0) + 100, values(0) + 200], axis=-1).astype(np.uint8)
+    more = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0,
+            "BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}  # fmt: skip
+    files = [one_slice(t, (0, 0, 0), pixels=colours + t, AcquisitionNumber=t, **more) for t in (1, 2)]
+    found = volume_of(tmp_path, files)
+    assert (found.shape, found.array.dtype, codes(found.flags)) == ((COLUMNS, ROWS, 1, 2), volume.RGB, [])
+    np.testing.assert_array_equal(found.array["B"][..., 0, 1], (colours[..., 2] + 2)[::-1].T)
+
+
 def test_slices_without_positions_are_in_the_order_of_their_numbers_and_told(tmp_path):
     files = [one_slice(k, (0, 0, 0), ImagePositionPatient=None) for k in (2, 1, 3)]
     found = volume_of(tmp_path, files)
