@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from math import inf, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,7 @@ def _window(_context: click.Context, _parameter: click.Parameter, value: str) ->
         center, width = map(float, value.split(","))
     except ValueError:
         raise click.BadParameter("write auto, range, or CENTER,WIDTH, for example 40,400") from None
-    if not width > 0:
+    if not (isfinite(center) and 0 < width < inf):
         raise click.BadParameter("the width of a window is above 0")
     return (center, width)
 
@@ -73,9 +74,11 @@ def command(
 
     Exit status: 0 when all was shown, 1 when something could not be read or nothing was found.
     """
-    from sorter.selection import select  # noqa: PLC0415 - only when a command runs
+    from sorter import log  # noqa: PLC0415 - only when a command runs
+    from sorter.selection import select  # noqa: PLC0415
 
     config = load()
+    log.quiet_libraries()
     selection = select(config, words)
     troubles = [f"nothing found for {printable(word)}" for word in selection.nothing]
     page = _Page(config, as_json=as_json, quiet=quiet, troubles=troubles, **chosen)
