@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, bindparam, select
 
 from sorter.index import counts
 from sorter.index import find as finding
@@ -21,6 +21,8 @@ from sorter.index.schema import instances, patients, series
 from sorter.index.statements import in_chunks
 from sorter.index.verification import RESTORED, is_fine_again
 from sorter.model import BatchKind, Candidate, Header, Kind, Outcome, Place
+
+_PATHS_UNDER = select(instances.c.path).join(series).where(series.c.folder == bindparam("folder"))
 
 
 class Index:
@@ -104,9 +106,8 @@ class Index:
 
     def paths_under(self, folder: str) -> set[str]:
         """Paths of all recorded instances that lie directly in a folder of the archive."""
-        query = select(instances.c.path).join(series).where(series.c.folder == folder)
         with guarded(), self._engine.connect() as connection:
-            return set(connection.scalars(query))
+            return {path for (path,) in connection.execute(_PATHS_UNDER, {"folder": folder}).all()}
 
     # -- recording --------------------------------------------------------------------------------------
 
