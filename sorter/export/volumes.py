@@ -18,9 +18,11 @@ from sorter.export.outcome import Exported, State
 from sorter.export.sidecar import sidecar
 from sorter.export.writing import ExportError, check_free, new_file
 from sorter.selection import Series
-from sorter.volume import ORDER, RGB, Stack, Volume, VolumeError, read_stack, survey
+from sorter.volume import ORDER, RGB, Stack, Survey, Volume, VolumeError, read_stack, survey
 from sorter.volume.frames import open_header
 from sorter.volume.groups import Groups, groups_of
+
+_Write = Callable[[BinaryIO], None]
 
 
 def export_volumes(
@@ -31,44 +33,51 @@ def export_volumes(
     Parameters
     ----------
     base
-        Path without suffix.
+        Path without suffix, or of one file.
     """
     found = survey(series.paths)
-    if not found.stacks or not series.instances:
-        reasons = sorted({why for _, why in found.unusable})
-        yield Exported(base.name, series.uid, State.LEFT_OUT, detail=f"no volume: {'; '.join(reasons)}")
+    yield from _unusable(series, found, base.name)
+    suffix = _suffix(base, options)
+    stem = base.name.removesuffix(suffix)
+    for number, stack in enumerate(found.stacks, 1):
+        name = names.free(base.parent, f"{stem}_{number}").name if len(found.stacks) > 1 else stem
+        target, beside = base.with_name(f"{name}{suffix}"), base.with_name(f"{name}.json")
+        yield _export(stack, name, (target, beside), options, dry_run=dry_run)
+
+
+def _unusable(series: Series, found: Survey, name: str) -> Iterator[Exported]:
+    """What becomes of the files without frames: one line for those of a series that has no volume at all."""
+    if not found.stacks and not found.faulty:
+        reasons = "; ".join(sorted({why for _, why in found.unusable}))
+        yield Exported(name, series.uid, State.LEFT_OUT, detail=f"no volume: {reasons}")
         return
     for path, why in found.unusable:
-        yield Exported(base.name, series.uid, State.LEFT_OUT, detail=why, source=path)
-    several = len(found.stacks) > 1
-    for number, stack in enumerate(found.stacks, 1):
-        place = names.free(base.parent, f"{base.name}_{number}") if several else base
-        yield _export(stack, place, options, dry_run=dry_run)
+        state = State.REFUSED if path in found.faulty else State.LEFT_OUT
+        yield Exported(name, series.uid, state, detail=why, source=path)
 
 
-def _export(stack: Stack, base: Path, options: Options, *, dry_run: bool) -> Exported:
+def _export(
+    stack: Stack, name: str, targets: tuple[Path, Path], options: Options, *, dry_run: bool
+) -> Exported:
     uid = stack.likeness.series
-    suffix = _suffix(base, options)
-    stem = base.with_name(base.name.removesuffix(suffix))
-    target, beside = stem.with_name(f"{stem.name}{suffix}"), stem.with_name(f"{stem.name}.json")
-    done = Exported(stem.name, uid, State.EXPORTED, (target, beside), 1)
+    done = Exported(name, uid, State.EXPORTED, targets, 1)
     try:
-        check_free(target, beside)
+        check_free(*targets)
         if dry_run:
             if stack.faults and not options.regularize:
                 raise VolumeError("; ".join(f"{flag.code}: {flag.text}" for flag in stack.faults))
             return replace(done, shape=stack.shape, flags=stack.flags)
         volume = read_stack(stack, regularize=options.regularize)
         groups = groups_of(open_header(stack.first.path), stack.first.index)
-        content = _contents(volume, groups, options, compressed=suffix != ".nii")
-        for path, write_to in zip((target, beside), content, strict=True):
+        shape, *contents = _contents(volume, groups, options, compressed=targets[0].suffix == ".gz")
+        for path, write_to in zip(targets, contents, strict=True):
             with new_file(path) as out:
                 write_to(out)
     except (VolumeError, ExportError) as error:
         source = error.path if isinstance(error, VolumeError) else None
-        refused = Exported(stem.name, uid, State.REFUSED, detail=str(error), source=source)
+        refused = Exported(name, uid, State.REFUSED, detail=str(error), source=source)
         return replace(refused, shape=stack.shape, flags=stack.flags)
-    return replace(done, shape=volume.shape, flags=volume.flags)
+    return replace(done, shape=shape, flags=volume.flags)
 
 
 def _suffix(base: Path, options: Options) -> str:
@@ -79,14 +88,17 @@ def _suffix(base: Path, options: Options) -> str:
 
 def _contents(
     volume: Volume, groups: Groups, options: Options, *, compressed: bool
-) -> tuple[Callable[[BinaryIO], None], Callable[[BinaryIO], None]]:
+) -> tuple[tuple[int, ...], _Write, _Write]:
+    """The shape of what is written, and what writes the volume and the file beside it."""
     if options.to is Form.NPZ:
-        return partial(_write_npz, volume), partial(_write_json, _facts(volume))
+        return volume.shape, partial(_write_npz, volume), partial(_write_json, _facts(volume))
     content: Nifti = nifti(volume, groups, scaling=options.scaling)
     facts = sidecar(volume.stack, groups, is_turned=is_turned(volume, groups.dataset))
+    if len(facts.get("SliceTiming", ())) != volume.shape[2]:  # slices were made, or left out
+        facts.pop("SliceTiming", None)
     if volume.flags:
         facts["SorterFlags"] = [f"{flag.code}: {flag.text}" for flag in volume.flags]
-    return partial(write, content, compressed=compressed), partial(_write_json, facts)
+    return content.stored.shape, partial(write, content, compressed=compressed), partial(_write_json, facts)
 
 
 def _write_npz(volume: Volume, out: BinaryIO) -> None:

@@ -12,3 +12,7 @@ class VolumeError(Exception):
     """
 
     path: Path | None = None
+
+
+class NothingToPlaceError(VolumeError):
+    """A sound file that holds nothing a volume is made of: a report, a plan, tiles of a slide."""

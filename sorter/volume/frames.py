@@ -16,7 +16,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from sorter.volume import mosaic
-from sorter.volume.errors import VolumeError
+from sorter.volume.errors import NothingToPlaceError, VolumeError
 from sorter.volume.groups import Groups
 from sorter.volume.model import Frame, Likeness, Vector
 from sorter.volume.times import times
@@ -51,12 +51,12 @@ def frames(path: Path, dataset: Dataset) -> list[Frame]:
     Raises
     ------
     VolumeError
-        It has no picture, or one that is no part of a volume.
+        It has no picture, or one that is no part of a volume (NothingToPlaceError); or it contradicts itself.
     """
     if not (whole(dataset, "Rows") and whole(dataset, "Columns")):
-        raise VolumeError("has no pixels")
+        raise NothingToPlaceError("has no pixels")
     if value(dataset, "TotalPixelMatrixColumns"):
-        raise VolumeError("is tiled, as of a slide: its frames are no slices")
+        raise NothingToPlaceError("is tiled, as of a slide: its frames are no slices")
     with silenced():
         if mosaic.is_mosaic(dataset):
             return _mosaic_frames(path, dataset, mosaic.layout(dataset))

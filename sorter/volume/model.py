@@ -29,7 +29,7 @@ class Flag(NamedTuple):
     code
         ``gap``, ``spacing``, ``duplicate``, ``misplaced``: no volume unless regularized. ``copy``,
         ``incomplete``, ``tilt``, ``position``, ``spacing_unknown``, ``repeated``, ``mixed``,
-        ``regularized``, ``empty_filled``: to know.
+        ``regularized``, ``sparse``: to know.
     text
         What and where, in words without patient data. Slices are counted from 1.
     is_fault
@@ -183,10 +183,13 @@ class Survey:
         In the order of their first frames.
     unusable
         Files without frames, and why.
+    faulty
+        Those of them that should have frames: damaged, or at odds with themselves.
     """
 
     stacks: tuple[Stack, ...]
     unusable: tuple[tuple[Path, str], ...] = ()
+    faulty: frozenset[Path] = frozenset()
 
     @property
     def flags(self) -> tuple[Flag, ...]:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from sorter.volume.errors import VolumeError
+from sorter.volume.errors import NothingToPlaceError, VolumeError
 from sorter.volume.frames import frames, open_header
 from sorter.volume.model import Frame, Stack, Survey, Volume
 from sorter.volume.pixels import fill
@@ -21,14 +21,19 @@ def survey(paths: Iterable[Path]) -> Survey:
     """
     found: list[Frame] = []
     unusable: list[tuple[Path, str]] = []
+    faulty: set[Path] = set()
     for path in paths:
         try:
             found += frames(path, open_header(path))
+        except NothingToPlaceError as error:
+            unusable.append((path, str(error)))
         except VolumeError as error:
             unusable.append((path, str(error)))
+            faulty.add(path)
         except OSError as error:
             unusable.append((path, f"cannot be read: {os.strerror(error.errno or 0)}"))
-    return Survey(tuple(stacks(found)), tuple(unusable))
+            faulty.add(path)
+    return Survey(tuple(stacks(found)), tuple(unusable), frozenset(faulty))
 
 
 def read(paths: Iterable[Path], *, regularize: bool = False) -> list[Volume]:

@@ -195,7 +195,27 @@ def _placed(volumes: list[tuple[Frame, ...]], like: Likeness, flags: list[Flag])
     else:
         step = across * (volumes[0][0].thickness or 1.0)
     matrix = geometry.affine(like, middle[0], step)
-    return Stack(tuple(volumes), matrix, tuple(flags), tuple(float(one) for one in places - places[0]))
+    made = Stack(tuple(volumes), matrix, tuple(flags), tuple(float(one) for one in places - places[0]))
+    return _filled(made) if like.segment is not None else made
+
+
+def _filled(stack: Stack) -> Stack:
+    """A segment with all its slices: frames that it does not touch need not be there (PS3.3 C.8.20.2)."""
+    if [flag.code for flag in stack.faults] != ["gap"]:
+        return stack
+    places = np.array(stack.places)
+    step = stack.first.thickness or geometry.usual_step(np.diff(places))
+    numbers = np.rint(places / step).astype(int)
+    if np.abs(places - numbers * step).max() > geometry.tolerance(step) or len(set(numbers)) < len(numbers):
+        return stack
+    by_number = dict(zip(numbers.tolist(), stack.frames[0], strict=True))
+    count = int(numbers[-1]) + 1
+    frames = tuple(by_number.get(number) for number in range(count))
+    matrix = stack.affine.copy()
+    matrix[:3, 2] *= (len(places) - 1) / (count - 1)
+    text = f"{count - len(places)} of {count} slices have no frame: they are empty"
+    flags = (*(flag for flag in stack.flags if not flag.is_fault), Flag("sparse", text))
+    return Stack((frames,), matrix, flags, tuple(step * number for number in range(count)))
 
 
 def _moved(points: Array) -> list[Flag]:

@@ -102,6 +102,21 @@ def test_one_file_may_be_named(series, tmp_path):
     assert nibabel.load(tmp_path / "out" / "brain.nii").shape == (COLUMNS, ROWS, 3)
 
 
+def test_one_file_named_for_a_mixed_series_becomes_several(tmp_path):
+    write(tmp_path / "in", [*axial((0, 1), EchoTime=5), one_slice(8, (10, 20, 0), EchoTime=9)])
+    run("nifti", tmp_path / "out" / "brain.nii.gz", tmp_path / "in")
+    assert written(tmp_path / "out") == ["brain_1.json", "brain_1.nii.gz", "brain_2.json", "brain_2.nii.gz"]
+
+
+def test_a_damaged_file_of_a_series_is_refused_beside_its_volume(series, tmp_path):
+    drop(series, "odd", one_slice(9, (0, 0, 0), ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"]))
+    found = run("nifti", tmp_path / "out", series)
+    assert [(one.state, one.source and one.source.name) for one in found] == [
+        (State.REFUSED, "odd"),
+        (State.EXPORTED, None),
+    ]
+
+
 def test_one_file_named_for_several_series_is_an_error(series, tmp_path):
     drop(series, "other", dicom(1, series=2))
     with pytest.raises(ConfigError, match="name a folder"):

@@ -316,3 +316,26 @@ def test_a_survey_tells_without_pixels_and_lists_what_is_no_picture(tmp_path):
         "has no pixels",
         "cannot be read: No such file or directory",
     ]
+
+
+def segment(number, place):
+    """A frame of segment 1 in a file of its own."""
+    identification = pydicom.Dataset()
+    identification.ReferencedSegmentNumber = 1
+    return one_slice(number, (0, 0, place), SegmentIdentificationSequence=[identification])
+
+
+def test_slices_that_a_segment_does_not_touch_are_empty_and_told(tmp_path):
+    found = volume_of(tmp_path, [segment(1, 0), segment(2, 2), segment(3, 8)])
+    expected = voxels(1, 2, 0, 0, 3)
+    expected[..., 2:4] = 0
+    np.testing.assert_array_equal(found.array, expected)
+    assert (found.spacing[2], codes(found.flags)) == (2.0, ["sparse"])
+
+
+def test_a_file_at_odds_with_itself_is_faulty_and_a_report_is_not(tmp_path):
+    slide = one_slice(1, (0, 0, 0), TotalPixelMatrixColumns=100)
+    mosaic = one_slice(2, (0, 0, 0), ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"])
+    paths = write(tmp_path, [slide, mosaic])
+    found = volume.survey(paths)
+    assert ([path for path, _ in found.unusable], found.faulty) == (paths, {paths[1]})
