@@ -63,6 +63,8 @@ class Index:
 
     def seen(self, candidates: Sequence[Candidate]) -> dict[Candidate, SourceRow]:
         """The final word about those of these very source versions that have one."""
+        if not candidates:
+            return {}
         with guarded(), self._engine.connect() as connection:
             seen = rows_of(connection, candidates)
         return {one: row for one, row in seen.items() if row.reason not in NOT_FINAL}
