@@ -1,4 +1,7 @@
-"""VL Photographic Image: a photograph of the patient. PS3.3 A.32.4, C.8.12.1."""
+"""VL Photographic Image: a photograph of the patient. PS3.3 A.32.4, C.8.12.1.
+
+Its pixels have 8 bits, and RGB is native only (C.8.12.1.1.1).
+"""
 
 from __future__ import annotations
 

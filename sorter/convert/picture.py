@@ -65,7 +65,7 @@ def from_picture(source: Path | bytes, facts: Facts, options: Options) -> Iterat
         raise ConversionError(f"kind {options.kind} is for volumes; a picture becomes sc or photo")
     making = _Making(facts, options, Uids(facts, options, hashlib.sha256(content).hexdigest()), len(content))
     kept, picture = _opened(content, form)
-    if kept is not None:
+    if kept is not None and (kept.photometric != "RGB" or options.kind != "photo"):
         yield making.encapsulated(kept, picture.icc)
     elif (several := sop_class_of_frames(picture.pages)) and options.kind != "photo":
         yield making.frames(picture, several)

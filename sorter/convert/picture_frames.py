@@ -33,9 +33,8 @@ def put_frames(dataset: Dataset, facts: Facts, picture: Picture) -> None:
     put_pixel_module(dataset, first.shape, "RGB" if first.ndim == 3 else "MONOCHROME2", bits=bits)
     dataset.NumberOfFrames = len(frames)
     _put_increment(dataset, picture.durations)
-    if first.ndim == 2:
-        dataset.PresentationLUTShape = "IDENTITY"
     if first.ndim == 2 and bits > 1:
+        dataset.PresentationLUTShape = "IDENTITY"
         dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = decimal(0), decimal(1), "US"
         ranges = [grey_range(frame) for frame in frames]
         put_window(dataset, facts, min(low for low, _ in ranges), max(high for _, high in ranges))

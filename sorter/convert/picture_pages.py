@@ -136,9 +136,8 @@ def decoded(picture: Any) -> Picture:
         A page cannot be said in DICOM, or they are too many or too large.
     """
     pages, durations, size = [], [], 0
-    count = (
-        1 if picture.format in ("JPEG", "MPO") else picture.n_frames
-    )  # a phone's JPEG hides previews behind it
+    # A phone's JPEG hides previews behind it (MPO); BMP knows no frames.
+    count = 1 if picture.format in ("JPEG", "MPO") else getattr(picture, "n_frames", 1)
     if count > MAX_PAGES:
         raise ConversionError(f"the picture has more than {MAX_PAGES:,} pages")
     animated = count > 1 and picture.format in ("GIF", "PNG")
