@@ -66,6 +66,22 @@ def test_a_daemon_that_waits_for_its_turn_says_so_once_and_is_healthy_however_lo
     assert [line["event"] for line in lines].count("waits_for_turn") == 1
 
 
+def test_that_it_watches_is_reported_at_once_and_not_at_the_next_beat(tmp_path, monkeypatch):
+    monkeypatch.setattr(service, "HEARTBEAT", 3600)
+    monkeypatch.setattr(service, "HEARTBEAT_AT_WORK", 3600)
+    served = config(tmp_path)
+    wake, stop = threading.Event(), threading.Event()
+    daemon = threading.Thread(target=service._serve_one, args=(served, wake, stop), daemon=True)
+    daemon.start()
+    try:
+        wait_for(lambda: "watch" in (status.read(served.archive) or {}))
+    finally:
+        stop.set()
+        wake.set()
+        daemon.join(15)
+    assert not daemon.is_alive()
+
+
 def test_an_opening_that_hangs_for_another_reason_is_not_healthy_for_ever(tmp_path, monkeypatch):
     served = config(tmp_path)
     Intake(served).close()
