@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from sorter.selection import Series
 from sorter.volume.values import number, numbers, silenced
 
 USUAL_MS = 100.0
+_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _LEAST_MS = 20.0  # viewers of GIF slow down below that
 
 
@@ -36,7 +38,7 @@ class Shot:
 def export_pictures(
     series: Series, base: Path, options: Options, *, dry_run: bool = False
 ) -> Iterator[Exported]:
-    """Write the pictures of a series; it ends in one outcome, and one for each file that cannot be shown.
+    """Write the pictures of a series: one outcome, and one for each file that cannot be shown.
 
     Parameters
     ----------
@@ -44,45 +46,61 @@ def export_pictures(
         Path without suffix; pictures of single frames go into a folder of that name.
     """
     shots: list[Shot] = []
-    refused: list[Exported] = []
     length = USUAL_MS
     for path in series.paths:
         try:
             dataset = _read(path)
-            count = frames(dataset)
         except (NoPictureError, OSError) as error:
-            why = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
-            refused.append(Exported(base.name, series.uid, State.LEFT_OUT, detail=why, source=path))
+            yield Exported(base.name, series.uid, State.REFUSED, detail=_why(error), source=path)
+            continue
+        if not any(keyword in dataset for keyword in _PIXELS):
+            yield Exported(base.name, series.uid, State.LEFT_OUT, detail="it has no pixel data", source=path)
             continue
         length = _milliseconds(dataset) or length
+        count = frames(dataset)
         shots += [Shot(path, frame, count) for frame in range(count)]
-    yield from refused
-    if shots:
-        yield _export(series, shots, base, options, length, dry_run=dry_run)
+    if shots and (options.montage or is_animated(options)):
+        yield _together(series, shots, with_suffix(base, options.to), options, length, dry_run=dry_run)
+    elif shots:
+        yield from _each(series, shots, base, options, dry_run=dry_run)
 
 
-def _export(
-    series: Series, shots: list[Shot], base: Path, options: Options, length: float, *, dry_run: bool
+def _together(
+    series: Series, shots: list[Shot], target: Path, options: Options, length: float, *, dry_run: bool
 ) -> Exported:
-    written: list[Path] = []
+    """All pictures in one file."""
+    shots = sampled(shots) if options.montage else shots
     try:
-        if options.montage or is_animated(options):
-            chosen = sampled(shots) if options.montage else shots
-            target = with_suffix(base, options.to)
-            check_free(target)
-            if not dry_run:
-                save_together(target, (one for _, one in drawn(chosen, options)), options, length)
-            written.append(target)
-        else:
-            targets = dict(zip(shots, _targets(base, shots, options.to), strict=True))
-            check_free(*targets.values())
-            for shot, shown in () if dry_run else drawn(shots, options):
-                save(targets[shot], [shown], options.to)
-                written.append(targets[shot])
-            written = list(targets.values())
+        check_free(target)
+        if not dry_run:
+            save_together(target, (one for _, one in drawn(shots, options)), options, length)
     except (ExportError, NoPictureError) as error:
-        return Exported(base.name, series.uid, State.REFUSED, tuple(written), detail=str(error))
-    return Exported(base.name, series.uid, State.EXPORTED, tuple(written), len(shots))
+        return Exported(target.stem, series.uid, State.REFUSED, detail=str(error))
+    return Exported(target.stem, series.uid, State.EXPORTED, (target,), len(shots))
+
+
+def _each(
+    series: Series, shots: list[Shot], base: Path, options: Options, *, dry_run: bool
+) -> Iterator[Exported]:
+    """A file a picture; what cannot be shown of one instance does not keep the others back."""
+    targets = dict(zip(shots, _targets(base, shots, options.to), strict=True))
+    written: list[Path] = []
+    for path, group in groupby(shots, lambda shot: shot.path):
+        mine = list(group)
+        try:
+            check_free(*(targets[shot] for shot in mine))
+            for shot, shown in () if dry_run else drawn(mine, options):
+                save(targets[shot], [shown], options.to)
+        except (ExportError, NoPictureError) as error:
+            yield Exported(base.name, series.uid, State.REFUSED, detail=str(error), source=path)
+        else:
+            written += [targets[shot] for shot in mine]
+    if written:
+        yield Exported(base.name, series.uid, State.EXPORTED, tuple(written), len(written))
+
+
+def _why(error: Exception) -> str:
+    return os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
 
 
 def is_animated(options: Options) -> bool:

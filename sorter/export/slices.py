@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+from PIL import Image
 
 from sorter.export.forms import Options
 from sorter.export.montage import Picture, sampled
@@ -22,13 +23,16 @@ from sorter.volume.model import Array
 
 _AXES = {"i": 0, "j": 1, "k": 2}
 _PERCENTILES = (0.5, 99.5)
+_FARTHEST = 16.0  # from square; as for pictures of instances
 
 
 def export_slices(path: Path, base: Path, options: Options, *, dry_run: bool = False) -> Exported:
     """Write the slices of a NIfTI file as pictures, along one axis; of 4-D files for each volume."""
     try:
-        values = read_ras(path)
-        moved = np.moveaxis(values, _AXES[options.axis], 0)
+        values, sizes = read_ras(path)
+        along = _AXES[options.axis]
+        moved = np.moveaxis(values, along, 0)
+        across, up = (size for axis, size in enumerate(sizes) if axis != along)
         count, times = moved.shape[0], int(np.prod(moved.shape[3:]))
         if options.montage or is_animated(options):
             targets = [with_suffix(base, options.to)]
@@ -40,15 +44,15 @@ def export_slices(path: Path, base: Path, options: Options, *, dry_run: bool = F
             ]
         check_free(*targets)
         if not dry_run:
-            _write(targets, moved, options)
+            _write(targets, moved, (across, up), options)
     except (ExportError, OSError) as error:
         why = str(error) if isinstance(error, ExportError) else "cannot be read or written"
         return Exported(base.name, "", State.REFUSED, detail=why, source=path)
     return Exported(base.name, "", State.EXPORTED, tuple(targets), len(targets), values.shape)
 
 
-def read_ras(path: Path) -> Array:
-    """The values of a NIfTI file, i to the right, j to the front, k up.
+def read_ras(path: Path) -> tuple[Array, tuple[float, float, float]]:
+    """The values of a NIfTI file, i to the right, j to the front, k up; and the size of a voxel.
 
     Raises
     ------
@@ -60,22 +64,23 @@ def read_ras(path: Path) -> Array:
         try:
             found = nibabel.as_closest_canonical(nibabel.load(path))
             values: Array = np.asanyarray(found.dataobj)
+            i, j, k = nibabel.affines.voxel_sizes(found.affine)
         except OSError:
             raise
         except Exception as error:  # noqa: BLE001 - nibabel raises many kinds
             raise ExportError(f"cannot be read as NIfTI ({type(error).__name__})") from None
     if values.ndim < 3:
         values = values.reshape(*values.shape, *(1,) * (3 - values.ndim))
-    return values
+    return values, (float(i), float(j), float(k))
 
 
-def _write(targets: list[Path], moved: Array, options: Options) -> None:
+def _write(targets: list[Path], moved: Array, sizes: tuple[float, float], options: Options) -> None:
     low, high = _window(moved, options)
     flat = moved.reshape(*moved.shape[:3], -1)
     places = [(t, k) for t in range(flat.shape[3]) for k in range(flat.shape[0])]
     if options.montage:
         places = sampled(places)
-    shown = (_shown(flat[k, ..., t], low, high) for t, k in places)
+    shown = (_square(_shown(flat[k, ..., t], low, high), *sizes) for t, k in places)
     if len(targets) == 1 and len(places) > 1:
         save_together(targets[0], shown, options, USUAL_MS)
         return
@@ -103,3 +108,14 @@ def _shown(plane: Array, low: float, high: float) -> Picture:
         return np.ascontiguousarray(colours[::-1, ::-1].swapaxes(0, 1))
     grey = np.clip((np.nan_to_num(plane.astype(np.float64)) - low) / (high - low), 0, 1) * 255
     return np.ascontiguousarray(np.rint(grey).astype(np.uint8)[::-1, ::-1].T)
+
+
+def _square(shown: Picture, across: float, up: float) -> Picture:
+    """The picture, larger along the longer side of its voxels, so that its pixels are square."""
+    rows, columns = shown.shape[:2]
+    if not (0 < across < np.inf and 0 < up < np.inf) or not 1 / _FARTHEST < across / up < _FARTHEST:
+        return shown
+    size = (round(columns * max(1, across / up)), round(rows * max(1, up / across)))
+    if size == (columns, rows):
+        return shown
+    return np.asarray(Image.fromarray(shown).resize(size, Image.Resampling.BILINEAR))

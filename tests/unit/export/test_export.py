@@ -9,6 +9,7 @@ import pydicom
 import pytest
 from PIL import Image
 from pydicom.fileset import FileSet
+from pydicom.uid import BasicTextSRStorage
 from slice_samples import COLUMNS, ROWS, axial, enhanced, one_slice, values, write
 from support import UID, dicom, drop
 
@@ -176,8 +177,6 @@ def test_several_studies_have_folders_of_their_own(tmp_path):
 
 
 def test_a_report_is_left_out_of_volumes_and_is_no_failure(series, tmp_path):
-    from pydicom.uid import BasicTextSRStorage
-
     report = dicom(1, series=2, SOPClassUID=BasicTextSRStorage, Rows=None, Columns=None, PixelData=None,
                    Modality="SR", ContentSequence=[pydicom.Dataset()])  # fmt: skip
     drop(series, "report", report)
@@ -229,6 +228,29 @@ def test_slices_of_a_nifti_file_are_shown_along_an_axis(tmp_path):
     assert written(tmp_path / "out") == [f"brain/k000{k}.png" for k in (1, 2, 3)]
     top = np.asarray(Image.open(tmp_path / "out" / "brain" / "k0003.png"))
     assert (top.shape, np.argwhere(top).tolist()) == ((4, 5), [[3, 0]])
+
+
+def test_slices_of_voxels_that_are_not_square_are_enlarged(tmp_path):
+    nibabel.save(
+        nibabel.Nifti1Image(np.ones((5, 4, 3), np.int16), np.diag([1, 1, 2.5, 1])), tmp_path / "a.nii"
+    )
+    (found,) = run("png", tmp_path / "out", tmp_path / "a.nii", axis="i")
+    assert {Image.open(path).size for path in found.files} == {(4, round(3 * 2.5))}
+
+
+def test_one_instance_that_cannot_be_shown_does_not_keep_the_others_back(series, tmp_path):
+    drop(series, "short", one_slice(9, (0, 0, 9), PixelData=b"\0\0"))
+    found = run("png", tmp_path / "out", series)
+    assert [(one.state, one.count, one.source and one.source.name) for one in found] == [
+        (State.REFUSED, 0, "short"),
+        (State.EXPORTED, 3, None),
+    ]
+
+
+def test_a_report_has_no_picture_and_is_no_failure(series, tmp_path):
+    drop(series, "report", dicom(1, series=2, SOPClassUID=BasicTextSRStorage, Rows=None, Columns=None,
+                                 PixelData=None, ContentSequence=[pydicom.Dataset()]))  # fmt: skip
+    assert [one.state for one in run("png", tmp_path / "out", series)] == [State.EXPORTED, State.LEFT_OUT]
 
 
 def test_copies_are_the_bytes_in_the_tree_of_an_archive(series, tmp_path):
