@@ -15,6 +15,7 @@ from sorter.log import describe
 from sorter.model import Candidate, Header, Instance, Kind, Pixels, Reason, Refused, Staged
 from sorter.organizer.tree import trouble
 from sorter.parser.elements import Dataset, Unparsable, walk
+from sorter.parser.encapsulation import release
 from sorter.parser.header import check_uids, is_dicomdir, read_header, wanted_tags
 from sorter.sharing import DIED, Begun, begin, digest, make_durable, native_instance
 from sorter.source import Refusal, Source, map_path, map_staged, read
@@ -72,6 +73,7 @@ def _partial_header(error: Unparsable) -> Header:
 
 def _instance(candidate: Candidate, source: Source, name: str, job: Job) -> Staged | Begun:
     dataset = walk(source.data, wanted_tags(job.keywords))
+    release(source.data, 0, len(source.data))
     if is_dicomdir(dataset):
         raise Refusal(Kind.IGNORED, Reason.DICOMDIR)
     header = read_header(dataset, job.keywords)

@@ -49,7 +49,6 @@ def group_frames(
     spans = [span for span in items[1:] if span[1]]
     if not spans:
         raise Undecodable("encapsulated pixel data without a frame")
-    beginning = [n for n, span in enumerate(spans) if _begins(data, spans, n)]
     if len(spans) == count:
         return [[span] for span in spans]
     if single or len(spans) < count:
@@ -58,6 +57,7 @@ def group_frames(
     for offsets in (list(extended), basic):
         if starts := _hits(spans, items, offsets):
             return _cut(spans, starts, count)
+    beginning = [number for number in range(len(spans)) if _begins(data, spans, number)]
     if len(beginning) > 1 and beginning[0] == 0:
         return _cut(spans, beginning, count)
     if count == 1:
