@@ -44,7 +44,7 @@ def ingest(
             known = index.lookup([one.instance.header for one in staged])
             verdicts = _judged(staged, known, archive, workers)
             places = place(verdicts, known, layout, owners=index.folder_owners, taken=index.taken)
-            outcomes = archive.publish(verdicts, places, refused, synced=batch.synced)
+            outcomes = archive.publish(verdicts, places, refused)
             index.record(outcomes, places, _path_keys(outcomes))  # one transaction: instances and ledger
         archive.discard(batch.results)
         yield outcomes

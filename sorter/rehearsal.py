@@ -71,8 +71,6 @@ class Stage(Archive):
         verdicts: Sequence[Verdict],
         places: Mapping[str, Place],
         refused: Sequence[Refused],
-        *,
-        synced: bool,
     ) -> list[Outcome]:
         """The outcomes as they would be."""
         self.verdicts, self.refused = verdicts, refused

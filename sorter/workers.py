@@ -17,7 +17,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError, wait
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from multiprocessing import resource_tracker
@@ -76,11 +76,10 @@ class Recipe:
 
 @dataclass(slots=True)
 class Batch:
-    """A staged batch: one result per candidate, in order; ``synced`` as in :class:`sorter.stage.Job`."""
+    """A staged batch: one result per candidate, in order."""
 
     candidates: Sequence[Candidate]
     results: Result
-    synced: bool
 
 
 class Workers:
@@ -111,7 +110,9 @@ class Workers:
         self.progress_at = 0.0  # when a task last ended, well or not, by the monotonic clock
 
     def stage(self, batches: Iterable[Sequence[Candidate]], recipe: Recipe) -> Iterator[Batch]:
-        """Stage batches, one ahead: batch N+1 is being staged while the caller publishes batch N.
+        """Stage batches and make them durable (rule 1), ahead of the caller.
+
+        While the caller publishes batch N, batch N+1 is synced and batch N+2 is staged.
 
         Raises
         ------
@@ -120,13 +121,24 @@ class Workers:
         WorkersError
             The workers keep dying, whatever they are given.
         """
-        ahead: deque[tuple[Sequence[Candidate], list[tuple[Job, ProcessFuture[Result]]]]] = deque()
+        syncing: deque[tuple[Batch, Future[None] | None]] = deque()
+        with ThreadPoolExecutor(1, "sync") as thread:
+            for batch in self._staged(batches, recipe):
+                each = len(batch.candidates) <= SYNC_EACH_UP_TO  # synced by the workers
+                syncing.append((batch, None if each else thread.submit(recipe.staging.sync)))
+                if len(syncing) > 1:
+                    yield _synced(*syncing.popleft())
+            while syncing:
+                yield _synced(*syncing.popleft())
+
+    def _staged(self, batches: Iterable[Sequence[Candidate]], recipe: Recipe) -> Iterator[Batch]:
+        running: deque[tuple[Sequence[Candidate], list[tuple[Job, ProcessFuture[Result]]]]] = deque()
         for batch in batches:
-            ahead.append((batch, self._submit(batch, recipe)))
-            if len(ahead) > 1:
-                yield self._collect(*ahead.popleft())
-        while ahead:
-            yield self._collect(*ahead.popleft())
+            running.append((batch, self._submit(batch, recipe)))
+            if len(running) > 1:
+                yield self._collect(*running.popleft())
+        while running:
+            yield self._collect(*running.popleft())
 
     def fingerprints(self, paths: tuple[str, ...]) -> list[Fingerprint] | None:
         """Fingerprints of files of the archive; ``None`` where one cannot be read or a decoder died twice."""
@@ -244,7 +256,7 @@ class Workers:
                 self._check_pool()
                 log.get().warning("worker_died", kind=type(error).__name__, count=len(job.candidates))
                 results += self._isolate(job, error)
-        return Batch(batch, self._finished(results), synced=len(batch) <= SYNC_EACH_UP_TO)
+        return Batch(batch, self._finished(results))
 
     def _isolate(self, job: Job, death: BaseException) -> Unfinished:
         """Try the files of a dead task again, each alone, then without decoding (class docstring)."""
@@ -368,6 +380,12 @@ class Workers:
         if self._broken > _RESTARTS:
             raise WorkersError("the worker processes cannot be kept running; see the log and free memory")
         self.close()
+
+
+def _synced(batch: Batch, syncing: Future[None] | None) -> Batch:
+    if syncing is not None:
+        syncing.result()
+    return batch
 
 
 def _tasks(batch: Sequence[Candidate], workers: int) -> Iterator[tuple[Candidate, ...]]:

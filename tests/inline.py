@@ -22,7 +22,7 @@ class Inline:
         for batch in batches:
             prefix = f"{next(self._numbers)}-"
             job = Job(tuple(batch), recipe.staging, prefix, recipe.families, recipe.keywords)
-            yield Batch(batch, stage(job), synced=True)
+            yield Batch(batch, stage(job))
 
     def fingerprints(self, paths):
         return compare(paths)

@@ -106,21 +106,17 @@ class Archive:
         verdicts: Sequence[Verdict],
         places: Mapping[str, Place],
         refused: Sequence[Refused],
-        *,
-        synced: bool,
     ) -> list[Outcome]:
         """Give each staged instance its name, or its place in quarantine; one outcome per candidate.
 
         Parameters
         ----------
         verdicts
-            In the order of arrival: an instance's duplicates come after it.
+            What is staged, durable (rule 1), in the order of arrival: an instance's duplicates come after it.
         places
             By SOP Instance UID, for the verdicts that say stored.
         refused
             What is not to be archived.
-        synced
-            Whether the workers synced each staged file; otherwise one ``syncfs`` does it here.
 
         Raises
         ------
@@ -128,8 +124,6 @@ class Archive:
             The archive does not take it; nothing of the batch may be recorded.
         """
         with trouble("publish"), clear_way():
-            if not synced:
-                self._tree.sync_all()
             named: dict[str, Outcome] = {}
             self._reserve_stamps(len(verdicts))
             outcomes = [self._settle(verdict, places, named) for verdict in verdicts]

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from sorter.organizer.tree import trouble
+from sorter.organizer.tree import syncfs, trouble
 
 # Archived files are read-only from the start: a published file never changes.
 FILE_MODE = 0o444
@@ -57,6 +57,15 @@ class Staging:
         """A new, empty staged file, open for reading and writing."""
         with trouble("stage a file"):
             return os.fdopen(self._new(name), "w+b", buffering=1 << 20)
+
+    def sync(self) -> None:
+        """Make all that is staged durable (rule 1), by one ``syncfs``."""
+        with trouble("make staged files durable"):
+            fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                syncfs(fd)
+            finally:
+                os.close(fd)
 
     def _new(self, name: str) -> int:
         path = self.path(name)

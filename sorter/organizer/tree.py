@@ -69,6 +69,13 @@ def make_root(path: Path) -> None:
             os.close(fd)
 
 
+def syncfs(fd: int) -> None:
+    """Make all of a file system durable; reports write-back errors since Linux 5.8."""
+    if _libc.syncfs(fd) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
 class Tree:
     """Descriptors of directories below a root, opened once a turn.
 
@@ -148,10 +155,8 @@ class Tree:
         self._dirty.clear()
 
     def sync_all(self) -> None:
-        """``syncfs`` of the archive's file system; reports write-back errors since Linux 5.8."""
-        if _libc.syncfs(self.fd) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
+        """Make all of the archive's file system durable."""
+        syncfs(self.fd)
 
     def forget(self) -> None:
         """End the turn: close all kept descriptors."""

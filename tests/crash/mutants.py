@@ -51,7 +51,7 @@ SYNCS = {
     ("organizer/staging.py", "write"): ("rule 1", "small", ("order", "power")),
     ("sharing.py", "make_durable"): ("rule 1", "small", ("order", "power")),
     ("organizer/tree.py", "sync"): ("rule 2", "small", ("order", "power")),
-    ("organizer/tree.py", "sync_all"): ("rule 1", "large", ("order", "power")),
+    ("organizer/tree.py", "syncfs"): ("rule 1", "large", ("order", "power")),
     ("organizer/tree.py", "make_root"): ("rule 2", "delete", ("order", "power")),
     ("organizer/archive.py", "_make_durable"): ("rule 1", "foreign", ("power",)),
     ("care.py", "_sync"): ("a backup that was reported is there", "backup", ("power",)),
@@ -99,7 +99,7 @@ def _without_syncs():
 _RECORD = """\
             index.record(outcomes, places, _path_keys(outcomes))  # one transaction: instances and ledger
 """
-_PUBLISH = "            outcomes = archive.publish(verdicts, places, refused, synced=batch.synced)\n"
+_PUBLISH = "            outcomes = archive.publish(verdicts, places, refused)\n"
 _EARLY = """\
             early = [
                 Outcome(v.staged.candidate, v.kind, None, "", f"{p.folder}/{p.leaf}", "", v.staged.instance)
@@ -124,6 +124,7 @@ _IN_PLACE = """\
 _RENAME = "            os.rename(source, name, src_dir_fd=source_fd, dst_dir_fd=target_fd)\n"
 _YIELD = "        archive.discard(batch.results)\n        yield outcomes\n"
 
+_EACH = "                each = len(batch.candidates) <= SYNC_EACH_UP_TO"
 _REFUSED = "            outcomes += [self._refuse(one) for one in refused]\n"
 _SYNC = "            self._tree.sync()\n"
 
@@ -158,13 +159,13 @@ MUTANTS = _without_syncs() | {
     "large batches are not synced": Mutant(
         "rule 1",
         "large",
-        (("organizer/archive.py", "            if not synced:\n", "            if synced is None:\n"),),
+        (("workers.py", _EACH, _EACH.replace("<= SYNC_EACH_UP_TO", "> 0")),),
     ),
     "large batches are synced once they have names": Mutant(
         "rule 1",
         "large",
         (
-            ("organizer/archive.py", "            if not synced:\n", "            if synced is None:\n"),
+            ("workers.py", _EACH, _EACH.replace("<= SYNC_EACH_UP_TO", "> 0")),
             ("organizer/archive.py", _REFUSED + _SYNC, _REFUSED + "            self._tree.sync_all()\n"),
         ),
     ),

@@ -197,7 +197,7 @@ def test_a_source_that_could_not_be_read_has_no_copy(tmp_path):
             Candidate("/in", "a", 1, 2, 3, 4, 5), Kind.REJECTED, Reason.UNREADABLE, "EIO: Input/output error"
         )
         with intake.archive.turn():
-            intake.archive.publish([], {}, [gone], synced=True)
+            intake.archive.publish([], {}, [gone])
     assert [one.trouble for one in listed(found)] == [NO_COPY]
 
 

@@ -1,5 +1,6 @@
 """Worker processes: a decoder that crashes, hangs or overeats costs one file, never its neighbours."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from sorter import workers as module
 from sorter.errors import ArchiveError, WorkersError
 from sorter.model import Candidate, Kind, Pixels, Reason, Refused, Staged
 from sorter.observer.walk import look
+from sorter.organizer import staging
 from sorter.organizer.staging import Staging
 from sorter.parser.pixels import FAMILIES
 from sorter.workers import Recipe, Workers
@@ -92,10 +94,25 @@ def test_the_next_batch_is_staged_while_the_caller_has_the_one_before(pool, reci
     assert len(left(recipe)) == 2
 
 
-def test_a_small_batch_is_synced_by_the_workers_and_a_large_one_by_the_archive(pool, recipe, tmp_path):
+def test_a_small_batch_is_synced_by_the_workers_and_a_large_one_as_a_whole(
+    pool, recipe, tmp_path, monkeypatch
+):
+    most, calls = module.SYNC_EACH_UP_TO, []
+    monkeypatch.setattr(Staging, "sync", lambda staging: calls.append(staging.folder))
+    files = candidates(tmp_path, **{f"f{number}": dicom(number) for number in range(1, most + 2)})
+    sizes = [len(one.results) for one in pool.stage([files[:most], files], recipe)]
+    assert (sizes, calls) == ([most, most + 1], [recipe.staging.folder])
+
+
+def test_a_large_batch_whose_sync_fails_is_not_given_out(pool, recipe, tmp_path, monkeypatch):
+    def syncfs(_fd):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(staging, "syncfs", syncfs)
     most = module.SYNC_EACH_UP_TO
     files = candidates(tmp_path, **{f"f{number}": dicom(number) for number in range(1, most + 2)})
-    assert [one.synced for one in pool.stage([files[:most], files], recipe)] == [True, False]
+    with pytest.raises(ArchiveError, match="make staged files durable: Input/output error"):
+        list(pool.stage([files], recipe))
 
 
 def test_no_worker_is_started_before_there_is_work():
@@ -346,6 +363,7 @@ sys.path.insert(0, sys.argv[2])
 import misbehaving
 from sorter import workers
 from sorter.observer.walk import look
+from sorter.organizer import staging
 from sorter.organizer.staging import Staging
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ PLACE = Place("p", 1, "20240131", "p/20240131/study/series", "CT.1.1.dcm", "CT.1
 
 def publish(archive, verdicts, places=None, refused=()):
     with archive.turn():
-        return archive.publish(verdicts, places or {"1.2.3": PLACE}, refused, synced=True)
+        return archive.publish(verdicts, places or {"1.2.3": PLACE}, refused)
 
 
 def test_a_stored_instance_gets_its_name(archive):
