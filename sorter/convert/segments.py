@@ -47,6 +47,7 @@ def segmentations(
             facts, uids, sop_class_uid=SEGMENTATION, modality="SEG", part=0, number=volume + 1
         )
         dataset.Modality = "SEG"
+        dataset.pop("Laterality", None)  # not of a segmentation: PS3.3 C.7.3.1
         equipment(dataset, __version__)
         _describe(dataset)
         _frames(dataset, uids, plane, labels, names)
