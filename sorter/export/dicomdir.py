@@ -7,9 +7,11 @@ file lacks, such as a Study ID, stands in the directory only.
 
 from __future__ import annotations
 
+import filecmp
 import secrets
 import shutil
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
 from pydicom import Dataset
@@ -41,6 +43,9 @@ _NEEDED = (
 )
 
 
+_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
+
+
 def export_dicomdir(selection: Selection, folder: Path, *, dry_run: bool = False) -> Iterator[Exported]:
     """Write a file set to ``folder``, which must not exist or be empty; one outcome a series.
 
@@ -56,36 +61,45 @@ def export_dicomdir(selection: Selection, folder: Path, *, dry_run: bool = False
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = folder.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        yield from _written(selection, folder, part)
-        part.replace(folder)  # whole or not at all; an empty folder may be replaced, a full one not
+        outcomes = _write(selection, folder, part)
+        if part.exists():
+            part.replace(folder)  # whole or not at all; an empty folder may be replaced, a full one not
     except OSError as error:
         yield Exported(folder.name, "", State.REFUSED, detail=why(error))
+    else:
+        yield from outcomes
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _written(selection: Selection, folder: Path, part: Path) -> Iterator[Exported]:
+def _write(selection: Selection, folder: Path, part: Path) -> list[Exported]:
+    """Write the file set to ``part``, unless no file can be in it; returns what became of each series."""
     file_set = FileSet()
     sources: dict[str, Path] = {}
+    outcomes = []
     with silenced():
         for series in selection.series:
-            count = 0
+            before = len(sources)
             for one in series.instances:
+                uid = one.header.text("SOPInstanceUID")
+                if uid in sources and filecmp.cmp(sources[uid], one.path, shallow=False):
+                    continue  # the same file, found twice
                 try:
-                    uid = _add(file_set, one, sources)
+                    sources[_add(file_set, one, sources)] = one.path
                 except ExportError as error:
-                    yield Exported(
-                        series_name(one.header), series.uid, State.REFUSED, detail=str(error), source=one.path
-                    )
-                else:
-                    sources[uid] = one.path
-                    count += 1
-            if count:
-                yield _exported(series, folder, count)
-        file_set.write(part)
+                    outcomes.append(_refused(one, series, error))
+            if count := len(sources) - before:
+                outcomes.append(_exported(series, folder, count))
+        if sources:
+            file_set.write(part)
         # What was written so far are headers only.
         for instance in file_set:
             shutil.copyfile(sources[str(instance.SOPInstanceUID)], instance.path)
+    return outcomes
+
+
+def _refused(one: Chosen, series: Series, error: ExportError) -> Exported:
+    return Exported(series_name(one.header), series.uid, State.REFUSED, detail=str(error), source=one.path)
 
 
 def _exported(series: Series, folder: Path, count: int) -> Exported:
@@ -103,10 +117,13 @@ def _add(file_set: FileSet, one: Chosen, known: dict[str, Path]) -> str:
     uid = str(header.get("SOPInstanceUID", ""))
     if uid in known:
         raise ExportError("another file with its SOP Instance UID is in the file set")
+    if any(value(header, keyword) is None for keyword in _UIDS):
+        raise ExportError("it lacks a UID of study, series or instance")
     if not getattr(header, "file_meta", None):
         raise ExportError("it has no File Meta Information: a file set holds whole DICOM files only")
     _complete(header)
     try:
+        header.save_as(BytesIO())  # what cannot be written must not be half in
         file_set.add(header)
     except Exception as error:  # noqa: BLE001 - pydicom raises many kinds; their texts may quote values
         raise ExportError(f"a file set cannot hold it ({type(error).__name__})") from None

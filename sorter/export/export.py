@@ -13,7 +13,7 @@ from sorter.organizer.layout import Layout
 from sorter.organizer.names import component, identifier
 from sorter.selection import Selection
 
-_NIFTI_ENDINGS = (".nii", ".nii.gz", ".hdr", ".img")
+_NIFTI_ENDINGS = (".nii", ".nii.gz", ".hdr")
 
 
 def export(

@@ -285,6 +285,26 @@ def test_a_file_set_reads_back_with_names_of_8_characters_and_the_same_bytes(ser
     assert copies == {path.read_bytes() for path in series.iterdir()}
 
 
+def test_a_file_set_tells_copies_of_a_file_from_two_files_with_one_uid(series, tmp_path):
+    drop(series, "again", (series / "000.dcm").read_bytes())
+    drop(series, "other", one_slice(1, (0, 0, 99)))
+    found = run("dicomdir", tmp_path / "out", series)
+    assert [(one.state, one.count, one.source and one.source.name) for one in found] == [
+        (State.REFUSED, 0, "other"),
+        (State.EXPORTED, 3, None),
+    ]
+
+
+def test_a_file_that_a_file_set_cannot_hold_does_not_keep_the_others_back(series, tmp_path):
+    drop(series, "no_series", dicom(1, series=7, SeriesInstanceUID=None))
+    found = run("dicomdir", tmp_path / "out", series)
+    assert {one.detail: one.state for one in found} == {
+        "": State.EXPORTED,
+        "it lacks a UID of study, series or instance": State.REFUSED,
+    }
+    assert len(FileSet(tmp_path / "out" / "DICOMDIR")) == 3
+
+
 def test_a_file_set_goes_to_an_empty_folder_only(series, tmp_path):
     drop(tmp_path, "out/there", b"x")
     (found,) = run("dicomdir", tmp_path / "out", series)
