@@ -1,5 +1,6 @@
 """Pictures of every kind that people have, made with Pillow and, where that does not write them, by hand."""
 
+import functools
 import io
 import struct
 import zlib
@@ -43,13 +44,14 @@ def rgba():
     return made
 
 
+@functools.cache  # it holds the time it was made
 def srgb():
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 def png_16_bit_rgb(rows=5, columns=7):
     """Pillow writes none."""
-    values = (np.arange(rows * columns * 3, dtype=">u2") * 601).reshape(rows, columns * 3)
+    values = (np.arange(rows * columns * 3) * 601 % 65536).reshape(rows, -1).astype(">u2")
     lines = b"".join(b"\0" + line.tobytes() for line in values)
     return png(rows, columns, bits=16, colour=2, lines=lines)
 

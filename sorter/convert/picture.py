@@ -33,6 +33,7 @@ from sorter.convert.picture_pixels import (
     put_pixel_module,
     put_window,
 )
+from sorter.convert.picture_whole import check_whole
 from sorter.convert.recognise import Format, recognise
 from sorter.convert.series import SECONDARY_CAPTURE
 from sorter.convert.uids import Uids
@@ -76,6 +77,7 @@ def from_picture(source: Path | bytes, facts: Facts, options: Options) -> Iterat
 
 def _opened(content: bytes, form: Format) -> tuple[Jpeg | None, Picture]:
     """What is to be encapsulated, if that can be, and what was decoded of it, which proves it whole."""
+    check_whole(content, form)
     with opened(content, form) as picture:
         check(picture)
         kept = baseline(content) if form is Format.JPEG and not is_rotated(picture) else None
