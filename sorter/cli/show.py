@@ -137,7 +137,13 @@ class _Page:
     def instance(self, path: Path, trouble: str = "") -> None:
         """One DICOM file; ``trouble`` is what is wrong with it."""
         from sorter.picture import frames  # noqa: PLC0415 - numpy, pydicom
-        from sorter.show import about_instance, about_volumes, element_lines, open_instance  # noqa: PLC0415
+        from sorter.show import (  # noqa: PLC0415
+            about_instance,
+            about_volumes,
+            element_lines,
+            json_model,
+            open_instance,
+        )
 
         dataset = self._opened(path, lambda: open_instance(path), trouble)
         if dataset is None:
@@ -145,7 +151,7 @@ class _Page:
         if trouble:
             self._troubles.append(f"{printable(str(path))}: {trouble}")
         if self._as_json:
-            self._say(json.dumps(_model(dataset, path), ensure_ascii=False))
+            self._say(json.dumps(json_model(dataset, path), ensure_ascii=False))
             return
         self._say(printable(str(path)))
         if self._every:
@@ -217,18 +223,6 @@ class _Page:
             return
         width = min(_WIDEST, shutil.get_terminal_size().columns)
         self._say("\n" + thumbnail(shown, width, kind))
-
-
-def _model(dataset: Dataset, path: Path) -> Any:
-    """The DICOM JSON model (PS3.18 Annex F); bulk data as URIs that name the file and the element."""
-    from sorter.volume.values import silenced  # noqa: PLC0415 - numpy, pydicom
-
-    with silenced():
-        return dataset.to_json_dict(
-            bulk_data_threshold=1024,
-            bulk_data_element_handler=lambda element: f"{path.as_uri()}#{element.tag:08X}",
-            suppress_invalid_tags=True,
-        )
 
 
 def _sections(about: Mapping[str, Mapping[str, str]]) -> Iterator[str]:

@@ -12,7 +12,7 @@ import numpy as np
 from pydicom import Dataset
 
 from sorter.picture.decoding import Values, decoded
-from sorter.picture.reading import groups, number, text
+from sorter.picture.reading import first_item, groups, number, text
 from sorter.picture.shading import Window, shaded, shades
 from sorter.picture.tables import Picture, coloured, eight_bits, looked_up, rounded
 
@@ -53,7 +53,7 @@ def picture(dataset: Dataset, *, frame: int = 0, window: Window = "auto", square
         if photometric == "PALETTE COLOR":
             shown = coloured(stored, dataset)
         elif stored.ndim == 3:
-            shown = eight_bits(stored, int(dataset.BitsStored))
+            shown = eight_bits(stored, int(number(dataset, "BitsStored") or 8 * stored.itemsize))
         else:
             values = rescaled(stored, dataset, frame)
             shown = shaded(values, dataset, frame, shades(dataset, frame, stored, values, window))
@@ -65,8 +65,8 @@ def picture(dataset: Dataset, *, frame: int = 0, window: Window = "auto", square
 def rescaled(stored: Values, dataset: Dataset, frame: int = 0) -> Values:
     """The values of one frame in units of the modality, by its Modality LUT or its slope and intercept."""
     for group in groups(dataset, frame, "PixelValueTransformationSequence"):
-        if group.get("ModalityLUTSequence"):
-            return looked_up(stored, group.ModalityLUTSequence[0], dataset)[0]
+        if table := first_item(group, "ModalityLUTSequence"):
+            return looked_up(stored, table, dataset)[0]
         slope, intercept = number(group, "RescaleSlope"), number(group, "RescaleIntercept") or 0.0
         if slope:
             return stored if (slope, intercept) == (1, 0) else stored * slope + intercept
@@ -93,5 +93,7 @@ def _squared(shown: Picture, ratio: float) -> Picture:
     place = np.clip((np.arange(longer) + 0.5) / factor - 0.5, 0, length - 1)
     before = place.astype(np.int64)
     after = np.minimum(before + 1, length - 1)
-    weight = np.expand_dims(place - before, [one for one in range(shown.ndim) if one != axis])
+    weight = np.expand_dims(
+        (place - before).astype(np.float32), [one for one in range(shown.ndim) if one != axis]
+    )
     return rounded(shown.take(before, axis) * (1 - weight) + shown.take(after, axis) * weight)

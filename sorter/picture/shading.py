@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pydicom import Dataset
 
 from sorter.picture.decoding import NoPictureError, Values
-from sorter.picture.reading import groups, number, text
+from sorter.picture.reading import first_item, groups, number, text
 from sorter.picture.tables import Picture, eight_bits, looked_up, rounded
 
 Window = Literal["auto"] | tuple[float, float] | None
@@ -61,7 +61,7 @@ def shades(dataset: Dataset, frame: int, stored: Values, values: Values, window:
         return Shades("given", center, width, "LINEAR")
     if window == "auto":
         for group in groups(dataset, frame, "FrameVOILUTSequence"):
-            if group.get("VOILUTSequence"):
+            if first_item(group, "VOILUTSequence"):
                 return Shades("voi_lut")
             middle, span = number(group, "WindowCenter"), number(group, "WindowWidth")
             if middle is not None and span is not None and span > 0:
@@ -82,7 +82,7 @@ def shaded(values: Values, dataset: Dataset, frame: int, how: Shades) -> Picture
     """The shades of values in units of the modality, 0 to 255; what is not a number is 0."""
     if how.origin == "voi_lut":
         candidates = groups(dataset, frame, "FrameVOILUTSequence")
-        item = next(one.VOILUTSequence[0] for one in candidates if one.get("VOILUTSequence"))
+        item = next(filter(None, (first_item(one, "VOILUTSequence") for one in candidates)))
         return eight_bits(*looked_up(values, item, dataset))
     x = np.nan_to_num(values.astype(np.float64), nan=-np.inf, posinf=np.inf, neginf=-np.inf)
     center, width = how.center, how.width

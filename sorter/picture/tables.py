@@ -14,7 +14,7 @@ from pydicom import Dataset
 from pydicom.pixels.processing import apply_color_lut
 
 from sorter.picture.decoding import NoPictureError, Values
-from sorter.picture.reading import is_big_endian
+from sorter.picture.reading import is_big_endian, value
 
 Picture = npt.NDArray[np.uint8]
 _PLANES = ("Red", "Green", "Blue")
@@ -28,7 +28,7 @@ def looked_up(values: Values, item: Dataset, dataset: Dataset) -> tuple[Values, 
     NoPictureError
         The table is incomplete.
     """
-    entries, first, bits = _table(item.get("LUTDescriptor"), item.get("LUTData"), dataset)
+    entries, first, bits = _table(value(item, "LUTDescriptor"), value(item, "LUTData"), dataset)
     return _entry(values, entries, first), bits
 
 
@@ -48,8 +48,10 @@ def coloured(stored: Values, dataset: Dataset) -> Picture:
         return eight_bits(colours, 8 * colours.dtype.itemsize)
     planes = []
     for name in _PLANES:
-        descriptor = dataset.get(f"{name}PaletteColorLookupTableDescriptor")
-        entries, first, bits = _table(descriptor, dataset.get(f"{name}PaletteColorLookupTableData"), dataset)
+        descriptor = value(dataset, f"{name}PaletteColorLookupTableDescriptor")
+        entries, first, bits = _table(
+            descriptor, value(dataset, f"{name}PaletteColorLookupTableData"), dataset
+        )
         planes.append(eight_bits(_entry(stored, entries, first), bits))
     return np.stack(planes, axis=-1)
 
@@ -68,7 +70,7 @@ def rounded(values: Values) -> Picture:
 def _table(descriptor: Any, data: Any, dataset: Dataset) -> tuple[Values, int, int]:
     """(Entries, the first value mapped, bits of an entry)."""
     try:
-        count, first, bits = (int(value) for value in descriptor)
+        count, first, bits = (int(one) for one in descriptor)
         count = count or 1 << 16
         entries: Values
         if isinstance(data, bytes):

@@ -50,10 +50,10 @@ def open_instance(path: Path) -> Dataset:
     with silenced():
         try:
             dataset = dcmread(path, force=True)
-            list(dataset)  # every element is parsed here, not later in the middle of a page
-        except OSError:
-            raise
-        except Exception as error:  # noqa: BLE001 - pydicom raises many kinds; their texts may quote values
+        except Exception as error:
+            # pydicom raises many kinds, whose texts may quote values, and OSError where data end.
+            if isinstance(error, OSError) and error.errno:
+                raise
             raise UnreadableError(f"cannot be parsed ({type(error).__name__})") from None
     if "SOPClassUID" not in dataset and "Rows" not in dataset and "PatientID" not in dataset:
         raise UnreadableError("is no DICOM file")
