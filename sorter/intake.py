@@ -29,7 +29,7 @@ from sorter.room import Room
 from sorter.workers import Recipe, Workers
 
 # A batch closes at so many files or bytes: durability is cheap in batches (docs/performance.md).
-BATCH_FILES = 512
+BATCH_FILES = 1024
 BATCH_BYTES = 256 << 20
 MOST_TOLD = 10_000
 SAFE = frozenset((Kind.STORED, Kind.DUPLICATE, Kind.EQUIVALENT))

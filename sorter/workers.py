@@ -41,7 +41,7 @@ Result = list[Staged | Refused]
 Unfinished = list[Staged | Refused | Assembly]
 # A task: at most so many files and bytes, so that one death costs little work; less and less towards the end
 # of a batch, so that all workers end at about the same time; but not so little that sending it costs more.
-TASK_FILES, LEAST_FILES = 32, 4
+TASK_FILES, LEAST_FILES = 128, 4
 TASK_BYTES, LEAST_BYTES = 32 << 20, 2 << 20
 # Native bytes above which a file's frames are shared out among the workers.
 SHARE_ABOVE = 32 << 20
