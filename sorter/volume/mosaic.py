@@ -83,13 +83,13 @@ def layout(dataset: Dataset) -> Mosaic:
 
 
 def _count(dataset: Dataset, header: dict[str, Any]) -> int:
-    in_group_19 = dataset.get(_COUNT_IN_GROUP_19)
-    for found in (header.get("NumberOfImagesInMosaic"), in_group_19 and [in_group_19.value]):
-        try:
-            return int(found[0]) if found else 0
-        except (TypeError, ValueError):
-            continue
-    return 0
+    said = header.get("NumberOfImagesInMosaic")
+    element = dataset.get(_COUNT_IN_GROUP_19)
+    found = said[0] if said else element.value if element is not None else 0
+    try:
+        return int(found)
+    except (TypeError, ValueError):
+        return 0
 
 
 def _normal(header: dict[str, Any], across: Array) -> Array:
