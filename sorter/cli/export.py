@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -88,6 +89,8 @@ def command(
 
     began = time.monotonic()
     config = load()
+    if Path(os.path.realpath(destination)).is_relative_to(os.path.realpath(config.archive)):
+        raise click.UsageError("DEST lies inside the archive, which holds only what sorter published")
     selection = select(config, words)
     options = Options(to=Form(form), **chosen)
     layout = Layout(config.template)

@@ -58,6 +58,16 @@ def test_a_series_of_the_archive_is_exported_by_its_uid_and_the_archive_stays_as
     assert tree(tmp_path / "out") == before
 
 
+def test_nothing_is_written_into_the_archive(export, series, tmp_path):
+    backfill(config(tmp_path))
+    (tmp_path / "link").symlink_to(tmp_path / "archive")
+    before = tree(tmp_path / "archive")
+    for destination in (tmp_path / "archive" / "out", tmp_path / "archive", tmp_path / "link" / "x"):
+        result = export("in", "--to", "dicom", destination, "--archive", tmp_path / "archive")
+        assert "inside the archive" in str(result.exception.message)
+    assert tree(tmp_path / "archive") == before
+
+
 def test_json_is_one_object_with_the_outcome_of_each_series(export, series):
     result = export("in", "--to", "npz", "out", "--json")
     said = json.loads(result.stdout)
