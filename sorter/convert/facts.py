@@ -201,6 +201,9 @@ def _shown(keyword: str) -> str:
 
 def decimal(value: float) -> DSfloat:
     """A decimal string of at most 16 characters, as near to the number as these allow. PS3.5 6.2."""
+    whole = str(int(value)) if float(value).is_integer() else ""
+    if 0 < len(whole) <= 16:
+        return DSfloat(whole)  # exactly; beyond 14 digits auto_format would round
     return DSfloat(float(value), auto_format=True)
 
 

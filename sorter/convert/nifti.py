@@ -23,6 +23,7 @@ _TO_MM = {"mm": 1.0, "meter": 1000.0, "micron": 0.001, "unknown": 1.0}
 _TO_MS = {"sec": 1000.0, "msec": 1.0, "usec": 0.001}
 _CIFTI = range(3000, 3100)
 _DIFFER_MM = 0.01
+_FAR = 1e9  # no patient lies as far away as this, whatever the unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,20 +190,32 @@ def _affine(
     """The affine in the file's units, the sform before the qform, or ``None`` where there is neither."""
     if analyze or (int(parsed["sform_code"]) <= 0 and int(parsed["qform_code"]) <= 0):
         return None, ()
-    qform = None
-    if int(parsed["qform_code"]) > 0:
-        try:
-            qform = parsed.get_qform()
-        except Exception:  # noqa: BLE001 - a quaternion that is none: nibabel's several kinds
-            qform = None
+    qform = _qform(parsed)
     if int(parsed["sform_code"]) <= 0:
         if qform is None:
             raise ConversionError("its orientation is not usable: the quaternion is none")
         return qform, ()
     sform = parsed.get_sform()
+    if not _is_near(sform):
+        raise ConversionError("its orientation is not usable: it lies nowhere")
     if qform is not None and _apart(sform, qform, shape) > _DIFFER_MM:
         return sform, ("sform and qform differ: the sform is used",)
     return sform, ()
+
+
+def _qform(parsed: Any) -> NDArray[Any] | None:
+    if int(parsed["qform_code"]) <= 0:
+        return None
+    try:
+        with np.errstate(all="ignore"):
+            qform: NDArray[Any] = parsed.get_qform()
+    except Exception:  # noqa: BLE001 - a quaternion that is none: nibabel's several kinds
+        return None
+    return qform if _is_near(qform) else None
+
+
+def _is_near(affine: NDArray[Any]) -> bool:
+    return bool((np.abs(affine) < _FAR).all())  # NaN is not
 
 
 def _apart(one: NDArray[Any], other: NDArray[Any], shape: tuple[int, ...]) -> float:

@@ -74,7 +74,8 @@ class Scale:
 
     def _step_of(self, value: float | None) -> int:
         assert value is not None  # spread values were looked at
-        return min(round((value - self.intercept) / self.slope), int(np.iinfo(self.dtype).max))
+        limits = np.iinfo(self.dtype)
+        return min(max(round((value - self.intercept) / self.slope), int(limits.min)), int(limits.max))
 
 
 def scale(voxels: Array, given: tuple[float, float] = (1.0, 0.0)) -> Scale:
@@ -142,7 +143,12 @@ def _spread(low: float, high: float, given: tuple[float, float]) -> Scale:
         slope = 1.0
     if not slope > 0:
         raise ConversionError("the range of its values is beyond what DICOM's decimal strings can say")
-    return Scale(np.uint16, slope, intercept, spread=True, given=given, lowest=low, highest=high)
+    found = Scale(np.uint16, slope, intercept, spread=True, given=given, lowest=low, highest=high)
+    if abs(intercept - low) > 1e-7 * (high - low) > 0:
+        return _with_note(
+            found, "values lie closer together than decimal strings can say; exact with kind pmap"
+        )
+    return found
 
 
 def _rescaled(plain: Scale, given: tuple[float, float]) -> Scale:
