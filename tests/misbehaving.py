@@ -10,7 +10,9 @@ import time
 
 import numpy as np
 
+from sorter import sharing
 from sorter import stage as real
+from sorter.model import Pixels
 from sorter.parser import pixels
 
 POISON = "poison"
@@ -63,6 +65,29 @@ def leaving_decoder(job):
 
     pixels.transcode = transcode
     return real.stage(job)
+
+
+def sharing_finely(job):
+    """Begins a file so that each frame is a share."""
+    sharing.SHARE_BYTES = 1
+    return real.stage(job)
+
+
+def killed_portion(*_args):
+    _kill()
+
+
+def hanging_portion(*_args):
+    _hang()
+
+
+def refused_portion(*_args):
+    """Finds that a frame cannot be decoded."""
+    return Pixels.KEPT_UNDECODABLE, "a frame"
+
+
+def killed_seal(*_args):
+    _kill()
 
 
 def poisoned(job):
