@@ -6,7 +6,9 @@ import os
 import shutil
 import statistics
 import sys
+import tempfile
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,20 +85,34 @@ def measure(
     """
     results = [Result(peer, skipped=peer.missing(tools)) for peer in contestants]
     expected = uids(source) if count else None
+    kept: deque[Path] = deque()
     for number in range(rounds + 1):
         for result in results:
             if result.skipped or max(result.seconds.values(), default=0.0) > patience:
                 continue
-            out = work / "result"
+            out = Path(tempfile.mkdtemp(prefix="result-", dir=work)) / "out"
+            kept.append(out.parent)
+            _make_room(kept, work, source)
             try:
                 _turn(result, number, source, out, tools)
                 if number == 0 and expected is not None:
                     result.lost = lost(expected, uids(out))
             except PeerFailed as error:
                 result.skipped = str(error)
-            finally:
-                shutil.rmtree(out, ignore_errors=True)
+    for folder in kept:
+        shutil.rmtree(folder, ignore_errors=True)
     return results
+
+
+def _make_room(kept: deque[Path], work: Path, source: Path) -> None:
+    """Remove the oldest results where the disk is short of room, and only there.
+
+    ext4 does not use an inode again for minutes after its file was removed, and looks for others one by one:
+    who makes files after that waits for it (recently_deleted() in fs/ext4/ialloc.c).
+    """
+    size = sum(entry.stat().st_size for entry in source.rglob("*") if entry.is_file())
+    while len(kept) > 1 and shutil.disk_usage(work).free < 4 * size:
+        shutil.rmtree(kept.popleft(), ignore_errors=True)
 
 
 def _cpu() -> float:
