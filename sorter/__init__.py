@@ -9,8 +9,9 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _API = (
-    "Archive", "NoPictureError", "NotFoundError", "Rows", "SorterError", "UnreadableError", "Volume",
-    "VolumeError", "open", "read", "read_picture", "read_volume", "read_volumes",
+    "Archive", "ConversionError", "NeedsInfo", "NoPictureError", "NotFoundError", "Rows", "SorterError",
+    "UnreadableError", "Volume", "VolumeError", "open", "read", "read_picture", "read_volume", "read_volumes",
+    "to_dicom",
 )  # fmt: skip
 __all__ = ["__version__", *_API]  # noqa: PLE0604 - names all of them
 

@@ -6,7 +6,7 @@ Nothing here writes to an archive. It may be used beside a running daemon.
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,6 +14,10 @@ from typing import Any, Self
 from pydicom import Dataset
 
 from sorter import config as configuration
+from sorter.convert.convert import convert
+from sorter.convert.errors import ConversionError, NeedsInfo
+from sorter.convert.options import Kind, Options, namespace, orientation
+from sorter.convert.sidecars import gather
 from sorter.errors import ConfigError, SorterError
 from sorter.index import Index
 from sorter.picture import NoPictureError, Picture, Window
@@ -23,8 +27,9 @@ from sorter.volume import Volume, VolumeError
 from sorter.volume import read as _read_volumes
 
 __all__ = [
-    "Archive", "NoPictureError", "NotFoundError", "Rows", "SorterError", "UnreadableError", "Volume",
-    "VolumeError", "open", "read", "read_picture", "read_volume", "read_volumes",
+    "Archive", "ConversionError", "NeedsInfo", "NoPictureError", "NotFoundError", "Rows", "SorterError",
+    "UnreadableError", "Volume", "VolumeError", "open", "read", "read_picture", "read_volume", "read_volumes",
+    "to_dicom",
 ]  # fmt: skip
 
 _SHOWN = 20  # rows of a table in a notebook
@@ -267,6 +272,45 @@ def read_volume(paths: str | Path | Iterable[str | Path], *, regularize: bool = 
         shapes = ", ".join(" x ".join(map(str, one.shape)) for one in found)
         raise VolumeError(f"{len(found)} volumes, not one ({shapes}): use volumes")
     return found[0]
+
+
+def to_dicom(
+    path: str | Path,
+    *,
+    kind: Kind = "auto",
+    one_file: bool = False,
+    axes: str = "",
+    installation: str = "",
+    **keywords: str | float,
+) -> Iterator[tuple[str, bytes]]:
+    """A NIfTI volume or a picture as DICOM: (file name, bytes) of each instance. Writes nothing.
+
+    The same file, options and keywords always give the same bytes.
+
+    Parameters
+    ----------
+    kind
+        ``auto``, ``sc``, ``photo``, ``pmap`` or ``seg``, as for ``sorter convert --kind``.
+    one_file
+        All slices in one multi-frame instance.
+    axes
+        Where the axes of a volume without orientation lead, such as ``RAS``.
+    installation
+        A name in which all its UIDs are made.
+    **keywords
+        What is known, by DICOM keyword (``PatientID="4711"``). It goes before what stands beside the file.
+
+    Raises
+    ------
+    NeedsInfo
+        Something must be stated first; says which keywords.
+    ConversionError
+        It cannot be converted; says why.
+    OSError
+        It cannot be read.
+    """
+    options = Options(kind, one_file, orientation(axes) if axes else "", namespace=namespace(installation))
+    return convert(Path(path), options, gather(Path(path), given=[("the keywords", keywords)]))
 
 
 def _files(paths: str | Path | Iterable[str | Path]) -> list[Path]:

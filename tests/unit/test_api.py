@@ -168,11 +168,14 @@ def test_a_name_that_is_not_there_is_an_attribute_error():
 
 @pytest.mark.usefixtures("inline")
 def test_the_examples_of_the_documentation_run(tmp_path, monkeypatch):
+    nibabel = pytest.importorskip("nibabel", reason="nibabel is not here: install sorter[formats]")
     monkeypatch.setenv("SORTER_CONFIG", "")
     (tmp_path / "in").mkdir()
     for name in ("CT_small.dcm", "MR_small.dcm", "examples_rgb_color.dcm"):
         shutil.copy(bundled(name), tmp_path / "in" / name)
     backfill(config(tmp_path))
+    values = np.arange(24, dtype=np.int16).reshape(3, 4, 2)
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "in/t1.nii.gz")
     names = {"archive_root": tmp_path / "archive", "files": tmp_path / "in"}
     text = (ROOT / "docs/api.md").read_text()
     examples = doctest.DocTestParser().get_doctest(text, names, "docs/api.md", "docs/api.md", 0)
