@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from sorter.convert.enhanced import enhanced
 from sorter.convert.errors import ConversionError
 from sorter.convert.facts import Facts
 from sorter.convert.instance import write
@@ -14,7 +15,7 @@ from sorter.convert.nifti import inflated, read
 from sorter.convert.options import Options
 from sorter.convert.recognise import Format, recognise
 from sorter.convert.segments import segmentations
-from sorter.convert.series import Note, series
+from sorter.convert.series import MR_IMAGE, Note, series, sop_class
 from sorter.convert.stack import stacks
 from sorter.convert.uids import Uids
 
@@ -86,6 +87,8 @@ def _volume(
         yield from segmentations(nifti, facts, uids, options.segments)
     elif options.kind == "photo":
         raise ConversionError("a volume is no photograph")
+    elif options.one_file and sop_class(nifti, facts, options) == MR_IMAGE:
+        yield from enhanced(nifti, facts, uids, note)
     elif options.one_file:
         yield from stacks(nifti, facts, uids, note)
     else:

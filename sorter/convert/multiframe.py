@@ -1,4 +1,4 @@
-"""A volume in one instance of many frames: Multi-frame Secondary Capture, Parametric Map, Segmentation.
+"""What instances of many frames have in common, whether they are stacks, maps or segmentations.
 
 Where the frames lie stands in functional groups (PS3.3 C.7.6.16), and what orders them in dimensions
 (C.7.6.17). Instances for each volume of a 4-D file: of one series for maps and segmentations.
@@ -113,9 +113,9 @@ def _frame(plane: Geometry, k: int, index: list[int], dimension: str, dimension_
     frame.FrameContentSequence = [content]
     frame.PlanePositionSequence = [position]
     if dimension:
-        counted = Dataset()
-        setattr(counted, dimension, index[0])
-        setattr(frame, dimension_group, [counted])
+        if dimension_group not in frame:
+            setattr(frame, dimension_group, [Dataset()])
+        setattr(frame[dimension_group].value[0], dimension, index[0])
     return frame
 
 

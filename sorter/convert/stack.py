@@ -52,7 +52,7 @@ def _unsigned(nifti: Nifti, note: Note) -> NDArray[Any]:
     values = scale(nifti.voxels, nifti.given)
     if (values.slope, values.intercept) != (1.0, 0.0):
         raise ConversionError(
-            "a multi-frame Secondary Capture holds whole numbers from 0 to 65535; use kind pmap"
+            "a multi-frame Secondary Capture holds whole numbers from 0 to 65535 only; use kind pmap"
         )
     for text in values.notes:
         note(text)

@@ -101,19 +101,22 @@ def test_dciodvfy_and_dcentvfy_find_no_error(tmp_path, name, facts):
 
 @needs("dciodvfy")
 @pytest.mark.parametrize(
-    ("name", "options"),
+    ("name", "options", "facts"),
     [
-        ("uint8", Options(one_file=True)),
-        ("uint16", Options(one_file=True)),
-        ("RGB24", Options(one_file=True)),
-        ("NaN", Options(kind="pmap")),
-        ("float64", Options(kind="pmap")),
-        ("4-D", Options(kind="pmap")),
-        ("uint8", Options(kind="seg")),
+        ("axial", Options(one_file=True), MODALITIES["MR"]),
+        ("4-D", Options(one_file=True), MODALITIES["MR"]),
+        ("NaN", Options(one_file=True), MODALITIES["MR"]),
+        ("uint8", Options(one_file=True), {}),
+        ("uint16", Options(one_file=True), {}),
+        ("RGB24", Options(one_file=True), {}),
+        ("NaN", Options(kind="pmap"), {}),
+        ("float64", Options(kind="pmap"), {}),
+        ("4-D", Options(kind="pmap"), {}),
+        ("uint8", Options(kind="seg"), {}),
     ],
 )
-def test_objects_of_many_frames_have_no_error(tmp_path, name, options):
-    files = written(save(MADE[name](), tmp_path / "v.nii"), tmp_path / "out", {}, options)
+def test_objects_of_many_frames_have_no_error(tmp_path, name, options, facts):
+    files = written(save(MADE[name](), tmp_path / "v.nii"), tmp_path / "out", facts, options)
     assert [line for file in files for line in complaints("dciodvfy", "-new", file)] == []
     assert complaints("dcentvfy", *files) == []
 
@@ -155,6 +158,18 @@ def test_sorters_own_volumes_are_what_was_converted(tmp_path, name):
     source = nib.load(save(MADE[name](), tmp_path / "v.nii"))
     [back] = read(written(tmp_path / "v.nii", tmp_path / "out", {"Modality": "CT"}, Options()))
     worst, apart = difference(source, [nib.Nifti1Image(back.array.astype(np.float64), back.affine)])
+    assert allowed(source) * 1.01 >= worst  # float32
+    assert apart < 1e-3
+
+
+@pytest.mark.parametrize("name", ["oblique", "4-D", "float32", "int8"])
+@pytest.mark.parametrize("kind", ["auto", "pmap"])
+def test_sorters_own_volumes_of_one_file_are_what_was_converted(tmp_path, name, kind):
+    source = nib.load(save(MADE[name](), tmp_path / "v.nii"))
+    facts, options = MODALITIES["MR"], Options(kind=kind, one_file=True)
+    found = read(written(tmp_path / "v.nii", tmp_path / "out", facts, options))
+    images = [nib.Nifti1Image(back.array.astype(np.float64), back.affine) for back in found]
+    worst, apart = difference(source, images)
     assert allowed(source) * 1.01 >= worst  # float32
     assert apart < 1e-3
 

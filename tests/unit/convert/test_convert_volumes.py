@@ -77,6 +77,9 @@ def test_every_voxel_is_said_where_it_lies(saved, name, facts):
         (CT, Options(), "axial", "1.2.840.10008.5.1.4.1.1.2"),
         (MR, Options(kind="sc"), "axial", "1.2.840.10008.5.1.4.1.1.7"),
         (MR, Options(), "RGB24", "1.2.840.10008.5.1.4.1.1.7"),
+        (MR, Options(one_file=True), "float32", "1.2.840.10008.5.1.4.1.1.4.1"),
+        (CT, Options(one_file=True), "axial", "1.2.840.10008.5.1.4.1.1.7.3"),
+        (MR, Options(kind="sc", one_file=True), "axial", "1.2.840.10008.5.1.4.1.1.7.3"),
         (FACTS, Options(one_file=True), "uint8", "1.2.840.10008.5.1.4.1.1.7.2"),
         (FACTS, Options(one_file=True), "axial", "1.2.840.10008.5.1.4.1.1.7.3"),
         (FACTS, Options(one_file=True), "RGB24", "1.2.840.10008.5.1.4.1.1.7.4"),
@@ -286,6 +289,23 @@ def test_frames_of_one_file_are_in_order_and_exact(saved):
         for group in dataset.PerFrameFunctionalGroupsSequence
     ]
     assert np.array_equal(np.stack([one.pixel_array for one in single]), dataset.pixel_array)
+
+
+@pytest.mark.parametrize("name", ["left-handed", "int8", "float32", "scaled", "4-D"])
+def test_an_enhanced_mr_holds_what_the_series_does(saved, name):
+    path = saved(name)
+    [dataset] = datasets(path, MR, Options(one_file=True))
+    single = datasets(path, MR)
+    per_frame = dataset.PerFrameFunctionalGroupsSequence
+    assert [group.PlanePositionSequence[0].ImagePositionPatient for group in per_frame] == [
+        one.ImagePositionPatient for one in single
+    ]
+    rescale = dataset.SharedFunctionalGroupsSequence[0].PixelValueTransformationSequence[0]
+    frames = dataset.pixel_array * float(rescale.RescaleSlope) + float(rescale.RescaleIntercept)
+    assert np.array_equal(np.stack([said(one) for one in single]), frames)
+    if name == "4-D":
+        times = [group.FrameContentSequence[0].TemporalPositionIndex for group in per_frame]
+        assert times == [one.TemporalPositionIdentifier for one in single]
 
 
 def test_many_frames_need_a_date(saved):
