@@ -18,6 +18,7 @@ from typing import BinaryIO, Literal
 import numpy as np
 from pydicom.dataset import Dataset
 
+from sorter.export.writing import ExportError
 from sorter.volume import Volume
 from sorter.volume.groups import Groups
 from sorter.volume.model import Array
@@ -26,6 +27,7 @@ from sorter.volume.values import number, text
 _CHUNK = 1 << 22
 _GZIP = 31  # window bits of a gzip stream; its header has no name and no time
 _SHEAR = 1e-4
+_MOST = 32767  # dimensions are 16-bit integers
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,15 @@ class Nifti:
 
 
 def nifti(volume: Volume, groups: Groups, *, scaling: Literal["precise", "dicom"] = "precise") -> Nifti:
-    """The volume as NIfTI; ``groups`` are those of its first frame."""
+    """The volume as NIfTI; ``groups`` are those of its first frame.
+
+    Raises
+    ------
+    ExportError
+        A dimension is beyond what NIfTI-1 can tell.
+    """
+    if max(volume.shape) > _MOST:
+        raise ExportError(f"NIfTI-1 holds {_MOST} voxels along an axis at most, not {max(volume.shape)}")
     stored, affine = volume.stored, volume.affine
     if is_turned(volume, groups.dataset):
         stored, affine = to_ras(stored, affine)

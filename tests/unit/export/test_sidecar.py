@@ -8,7 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
-from slice_samples import axial, values, write
+from slice_samples import axial, one_slice, values, write
 
 from sorter.config import Config
 from sorter.export import Form, Options, export
@@ -65,6 +65,16 @@ def test_the_axis_of_phase_encoding_is_told_where_its_sign_is_not_known(tmp_path
 def test_flags_are_in_the_sidecar(tmp_path):
     _, said = exported(tmp_path, axial((0, 1, 3)), regularize=True)
     assert [flag.partition(":")[0] for flag in said["SorterFlags"]] == ["gap", "regularized"]
+
+
+def test_more_frames_than_nifti_can_count_are_refused(tmp_path):
+    dataset = pydicom.dcmread(io.BytesIO(one_slice(1, (0, 0, 0), ImagePositionPatient=None)))
+    dataset.NumberOfFrames, dataset.Rows, dataset.Columns = 32768, 1, 1
+    dataset.PixelData = b"\0" * 2 * 32768
+    dataset.save_as(tmp_path / "a.dcm")
+    selection = select(Config(), [str(tmp_path / "a.dcm")])
+    (found,) = export(selection, tmp_path / "out", Options(to=Form.NIFTI), layout=Layout("uid"))
+    assert found.detail == "NIfTI-1 holds 32767 voxels along an axis at most, not 32768"
 
 
 @pytest.mark.parametrize(
