@@ -40,20 +40,32 @@ def form(path: Path) -> Format | None:
 def sources(paths: Sequence[Path], wanted: frozenset[Format]) -> Iterator[tuple[Path, str]]:
     """(file, its name below the output folder, without ending) of all that there is to convert.
 
-    Files are taken as they are named; folders are walked in order of names, for what has a wanted form.
-    Hidden files and links to folders are passed over.
+    Files are taken as they are named, of a pair the header; folders are walked in order of names, for what
+    has a wanted form. Hidden files and links to folders are passed over.
     """
     for path in paths:
         if not path.is_dir():
-            yield path, stem(path)
+            yield _header(path), stem(path)
             continue
         for folder, folders, names in os.walk(path):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(names):
                 file = Path(folder, name)
-                if name.startswith(".") or not file.is_file() or form(file) not in wanted:
-                    continue
-                yield file, str(file.relative_to(path).with_name(stem(file)))
+                if not name.startswith(".") and file.is_file() and _is_wanted(file, wanted):
+                    yield file, str(file.relative_to(path).with_name(stem(file)))
+
+
+def _is_wanted(file: Path, wanted: frozenset[Format]) -> bool:
+    try:
+        return form(file) in wanted
+    except OSError:
+        return True  # why it cannot be read is then its outcome
+
+
+def _header(path: Path) -> Path:
+    """Of the voxels of a pair the header, which says what they are."""
+    beside = path.with_name(f"{stem(path)}.hdr")
+    return beside if path.name.lower().endswith((".img", ".img.gz")) and beside.is_file() else path
 
 
 def named(found: Sequence[tuple[Path, str]]) -> list[tuple[Path, str]]:

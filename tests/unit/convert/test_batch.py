@@ -1,6 +1,8 @@
 """Many files: an outcome for each, nothing overwritten."""
 
 import json
+import os
+import sys
 
 import pytest
 from made_volumes import MADE, save
@@ -8,7 +10,7 @@ from made_volumes import MADE, save
 from sorter.convert import convert as entry
 from sorter.convert.batch import Job, Setting, convert_all, convert_one
 from sorter.convert.convert import PICTURES, VOLUMES
-from sorter.convert.errors import ConversionError
+from sorter.convert.errors import ConversionError, FormatsMissingError
 from sorter.convert.files import form, named, place, sources
 from sorter.convert.recognise import Format
 
@@ -32,6 +34,25 @@ def test_folders_are_walked_in_order_for_what_can_be_converted(volumes):
         ("b.nii", "b"),
         ("a.nii", "sub/a"),
     ]
+
+
+def test_the_voxels_of_a_pair_stand_for_its_header(tmp_path):
+    for name in ("a.hdr", "a.img"):
+        (tmp_path / name).touch()
+    assert list(sources([tmp_path / "a.img"], VOLUMES)) == [(tmp_path / "a.hdr", "a")]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_what_cannot_be_read_in_a_folder_has_an_outcome(volumes):
+    (volumes / "b.nii").chmod(0)
+    jobs = [Job(path, name, GIVEN) for path, name in sources([volumes], VOLUMES)]
+    assert [bool(result.error) for result in convert_all(jobs, Setting())] == [False, True, False]
+
+
+def test_without_the_extra_formats_it_is_said_what_to_install(volumes, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nibabel", None)
+    with pytest.raises(FormatsMissingError, match=r"sorter\[formats\]"):
+        convert_one(Job(volumes / "b.nii", "b", GIVEN), Setting())
 
 
 def test_what_lies_in_gzip_is_seen(volumes, tmp_path):
