@@ -13,7 +13,7 @@ from pydicom import Dataset
 
 from sorter.picture.decoding import Values, decoded
 from sorter.picture.reading import first_item, groups, number, text
-from sorter.picture.shading import Window, shaded, shades
+from sorter.picture.shading import Window, measured_shades, shaded, stated_shades
 from sorter.picture.tables import Picture, coloured, eight_bits, looked_up, rounded
 
 _FARTHEST = 16.0  # from square; pixels longer than that are a mistake in the header
@@ -55,11 +55,25 @@ def picture(dataset: Dataset, *, frame: int = 0, window: Window = "auto", square
         elif stored.ndim == 3:
             shown = eight_bits(stored, int(number(dataset, "BitsStored") or 8 * stored.itemsize))
         else:
-            values = rescaled(stored, dataset, frame)
-            shown = shaded(values, dataset, frame, shades(dataset, frame, stored, values, window))
+            shown = _grey(stored, dataset, frame, window)
             if photometric == "MONOCHROME1":
                 shown = 255 - shown
         return _squared(shown, aspect(dataset, frame)) if square else shown
+
+
+def _grey(stored: Values, dataset: Dataset, frame: int, window: Window) -> Picture:
+    how = stated_shades(dataset, frame, window)
+    if how is None:
+        how = measured_shades(dataset, stored, rescaled(stored, dataset, frame), window)
+    if stored.dtype.kind not in "iu":
+        return shaded(rescaled(stored, dataset, frame), dataset, frame, how)
+    low, high = int(stored.min()), int(stored.max())
+    if high - low >= stored.size:
+        return shaded(rescaled(stored, dataset, frame), dataset, frame, how)
+    # Each level once, not each pixel: most frames have many times more pixels than levels.
+    levels = shaded(rescaled(np.arange(low, high + 1), dataset, frame), dataset, frame, how)
+    shown: Picture = levels[stored.astype(np.int64) - low]
+    return shown
 
 
 def rescaled(stored: Values, dataset: Dataset, frame: int = 0) -> Values:

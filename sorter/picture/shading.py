@@ -54,18 +54,29 @@ def shades(dataset: Dataset, frame: int, stored: Values, values: Values, window:
     NoPictureError
         The given window is none.
     """
+    return stated_shades(dataset, frame, window) or measured_shades(dataset, stored, values, window)
+
+
+def stated_shades(dataset: Dataset, frame: int, window: Window) -> Shades | None:
+    """What the window or else the file says; ``None`` where the values decide."""
     if isinstance(window, tuple):
         center, width = map(float, window)
         if not (math.isfinite(center) and 0 < width < math.inf):
             raise NoPictureError("a window has a center, and a width above 0")
         return Shades("given", center, width, "LINEAR")
-    if window == "auto":
-        for group in groups(dataset, frame, "FrameVOILUTSequence"):
-            if first_item(group, "VOILUTSequence"):
-                return Shades("voi_lut")
-            middle, span = number(group, "WindowCenter"), number(group, "WindowWidth")
-            if middle is not None and span is not None and span > 0:
-                return Shades("window", middle, span, text(group, "VOILUTFunction") or "LINEAR")
+    if window is None:
+        return None
+    for group in groups(dataset, frame, "FrameVOILUTSequence"):
+        if first_item(group, "VOILUTSequence"):
+            return Shades("voi_lut")
+        middle, span = number(group, "WindowCenter"), number(group, "WindowWidth")
+        if middle is not None and span is not None and span > 0:
+            return Shades("window", middle, span, text(group, "VOILUTFunction") or "LINEAR")
+    return None
+
+
+def measured_shades(dataset: Dataset, stored: Values, values: Values, window: Window) -> Shades:
+    """From the percentiles of the values, or from the least to the largest; see :func:`shades`."""
     finite = np.isfinite(values)
     if not finite.any():
         return Shades("range")

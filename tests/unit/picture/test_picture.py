@@ -102,6 +102,15 @@ def test_no_window_means_from_the_least_to_the_largest_value():
     assert (shown.min(), shown.max(), shown[8, 0]) == (0, 255, 128)
 
 
+@pytest.mark.parametrize("window", [(20000, 30000), None])
+def test_many_pixels_of_few_levels_are_shown_as_few_pixels_of_many(window):
+    more = {"RescaleSlope": "1.5", "RescaleIntercept": "-20"}
+    few, many = RAMP * 200, np.tile(RAMP * 200, (16, 16))
+    assert picture(made(few, **more), window=window).tolist() == (
+        picture(made(many, **more), window=window)[:16, :16].tolist()
+    )
+
+
 def test_a_frame_of_one_value_is_black_and_no_error():
     assert np.unique(picture(made(np.full((4, 4), 7)))).tolist() == [0]
 
