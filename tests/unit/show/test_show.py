@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import pydicom
@@ -291,3 +292,24 @@ def test_what_needs_a_decoder_is_decoded_in_a_worker_and_is_the_same():
     dataset = open_instance(path)
     config = load(environ={"SORTER_CONFIG": ""})
     assert np.array_equal(picture(dataset), drawn(path, dataset, config))
+
+
+@pytest.mark.parametrize("death", [TimeoutError, MemoryError, BrokenProcessPool])
+def test_a_worker_that_dies_is_a_reason(monkeypatch, death):
+    from sorter.picture import NoPictureError
+
+    def died(self, future):
+        raise death
+
+    monkeypatch.setattr("sorter.show.drawing._Painters._result", died)
+    path = bundled("MR_small_jp2klossless.dcm")
+    with pytest.raises(NoPictureError, match="the decoder crashed, hung or ran out of memory"):
+        drawn(path, open_instance(path), load(environ={"SORTER_CONFIG": ""}))
+
+
+def test_why_a_worker_made_no_picture_is_told():
+    from sorter.picture import NoPictureError
+
+    path = bundled("MR_small_jp2klossless.dcm")
+    with pytest.raises(NoPictureError, match="there is no frame 5: it has 1"):
+        drawn(path, open_instance(path), load(environ={"SORTER_CONFIG": ""}), frame=5)
