@@ -61,8 +61,8 @@ def exact(voxels: NDArray[Any], given: tuple[float, float]) -> NDArray[Any]:
     if given != (1.0, 0.0):
         return voxels.astype(np.float64) * given[0] + given[1]
     if (kind == "f" and width <= 4) or (kind != "f" and width <= 2):
-        return voxels.astype(np.float32)
-    values = voxels.astype(np.float64)
+        return voxels.astype(np.float32, copy=False)
+    values = voxels.astype(np.float64, copy=False)
     if kind == "f" and width <= 8:
         return values
     back = values.astype(voxels.dtype)
@@ -84,8 +84,7 @@ def _describe(dataset: Dataset, facts: Facts) -> None:
 
 def _value_groups(dataset: Dataset, values: NDArray[Any]) -> None:
     """What the numbers are: themselves, without unit; and a window over all of them."""
-    finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    low, high = ends(values)
     mapping = Dataset()
     mapping.DoubleFloatRealWorldValueFirstValueMapped = low
     mapping.DoubleFloatRealWorldValueLastValueMapped = high
@@ -106,12 +105,21 @@ def _value_groups(dataset: Dataset, values: NDArray[Any]) -> None:
     shared.ParametricMapFrameTypeSequence = [frame_type]
 
 
+def ends(values: NDArray[Any]) -> tuple[float, float]:
+    """Smallest and largest finite value; 0 and 0 where there is none."""
+    finite = np.isfinite(values)
+    if not finite.any():
+        return 0.0, 0.0
+    low, high = values.min(where=finite, initial=np.inf), values.max(where=finite, initial=-np.inf)
+    return float(low), float(high)
+
+
 def _pixels(dataset: Dataset, frames: NDArray[Any]) -> None:
     """Floating Point or Double Floating Point Image Pixel. C.7.6.24, C.7.6.25."""
     dataset.Rows, dataset.Columns = frames.shape[1:]
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.BitsAllocated = frames.dtype.itemsize * 8
     if frames.dtype.itemsize == 4:
-        dataset.FloatPixelData = frames.astype("<f4").tobytes()
+        dataset.FloatPixelData = frames.astype("<f4", copy=False).tobytes()
     else:
-        dataset.DoubleFloatPixelData = frames.astype("<f8").tobytes()
+        dataset.DoubleFloatPixelData = frames.astype("<f8", copy=False).tobytes()

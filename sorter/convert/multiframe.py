@@ -145,5 +145,5 @@ def code(value: str, scheme: str, meaning: str) -> Dataset:
 
 
 def stacked(volume: NDArray[Any], plane: Geometry) -> NDArray[Any]:
-    """Shape (slice, row, column[, channel]), slices in their order along the normal."""
-    return np.swapaxes(np.moveaxis(volume, 2, 0)[list(plane.order)], 1, 2)
+    """A view of shape (slice, row, column[, channel]), slices in their order along the normal."""
+    return np.swapaxes(np.moveaxis(volume, 2, 0)[:: plane.order.step], 1, 2)
