@@ -163,7 +163,9 @@ _OF_PIXELS = ("PixelSpacing", "WindowCenter", "WindowWidth")
 
 
 def _put_spacing(dataset: Dataset, spacing: list[Any] | None) -> None:
-    """Spacing in mm where somebody states it: a picture's own dots per inch are about printing it."""
+    """Spacing in mm where somebody states it: a picture's own dots per inch are about printing it.
+
+    Nominal Scanned Pixel Spacing is for digitized film alone (PS3.3 C.8.6.1).
+    """
     if spacing:
         dataset.PixelSpacing = [decimal(one) for one in spacing]
-        dataset.NominalScannedPixelSpacing = [decimal(one) for one in spacing]

@@ -67,10 +67,11 @@ def grey_range(pixels: NDArray[Any]) -> tuple[int, int]:
     return int(pixels.min()), int(pixels.max())
 
 
-def put_window(dataset: Dataset, facts: Facts, low: int, high: int) -> None:
-    """The window that is stated, else the one that shows these stored values as black and white.
+def put_window(dataset: Dataset, facts: Facts, low: float, high: float) -> None:
+    """The window that is stated, else the one that shows these two values as black and white.
 
-    By the function LINEAR, which is off by half a value and needs one more. PS3.3 C.11.2.1.2.1.
+    By the function LINEAR, which is off by half and wants a width of one more: so it is exact for any two
+    values, fractions as well. PS3.3 C.11.2.1.2.1.
     """
     if all(keyword in facts.values for keyword in _WINDOW):
         put(dataset, facts, _WINDOW)
@@ -83,12 +84,8 @@ def _put_meaning(dataset: Dataset, facts: Facts, scale: Scale, stored: NDArray[A
     """Rescale of values that 16 bits do not hold as they are, and a window over these. PS3.3 C.11.1."""
     dataset.RescaleIntercept, dataset.RescaleSlope = decimal(scale.intercept), decimal(scale.slope)
     dataset.RescaleType = "US"  # unspecified
-    low, high = (one * scale.slope + scale.intercept for one in (int(stored.min()), int(stored.max())))
-    if all(keyword in facts.values for keyword in _WINDOW):
-        put(dataset, facts, _WINDOW)
-        return
-    dataset.WindowCenter, dataset.WindowWidth = decimal((low + high) / 2), decimal(high - low or 1.0)
-    dataset.VOILUTFunction = "LINEAR_EXACT"  # LINEAR wants a width of 1 and more
+    low, high = (one * scale.slope + scale.intercept for one in grey_range(stored))
+    put_window(dataset, facts, low, high)
 
 
 def put_lossy(dataset: Dataset, ratio: float, method: str) -> None:
