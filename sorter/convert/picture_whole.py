@@ -27,7 +27,7 @@ def check_whole(content: bytes, form: Format) -> None:
     Raises
     ------
     ConversionError
-        It points beyond the end of the file, or ends before its structure does.
+        It points beyond the end of the file, ends before its structure does, or leaves something out.
     """
     whole = {Format.PNG: _png, Format.GIF: _gif, Format.TIFF: _tiff}.get(form)
     try:
@@ -84,6 +84,8 @@ def _tiff(data: bytes) -> bool:
         for offsets, lengths in zip(_OFFSETS, _LENGTHS, strict=True):
             if offsets not in values or lengths not in values:
                 continue
+            if not values[lengths].all():
+                raise ConversionError("the TIFF leaves out some of its strips or tiles")
             ends = values[offsets].astype(float) + values[lengths]
             if ends.size and ends.max() > len(data):
                 return False

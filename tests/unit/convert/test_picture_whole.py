@@ -64,6 +64,8 @@ def test_a_big_tiff_is_followed_as_well():
         check_whole(file[:-1], Format.TIFF)
     with pytest.raises(ConversionError, match="cut short or damaged"):
         check_whole(file.replace(struct.pack("<Q", 56), struct.pack("<Q", 57)), Format.TIFF)
+    with pytest.raises(ConversionError, match="leaves out"):
+        check_whole(file.replace(struct.pack("<Q", 56), bytes(8)), Format.TIFF)
 
 
 def test_a_png_whose_chunk_is_longer_than_the_file_is_refused():
