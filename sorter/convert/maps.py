@@ -13,9 +13,9 @@ from sorter import __version__
 from sorter.convert.errors import ConversionError
 from sorter.convert.facts import Facts, decimal
 from sorter.convert.geometry import geometry
-from sorter.convert.instance import write
 from sorter.convert.multiframe import code, equipment, frames_dataset, groups, stacked
 from sorter.convert.nifti import Nifti
+from sorter.convert.slices import write_pixels
 from sorter.convert.uids import Uids
 
 PARAMETRIC_MAP = "1.2.840.10008.5.1.4.1.1.30"
@@ -43,8 +43,9 @@ def maps(nifti: Nifti, facts: Facts, uids: Uids) -> Iterator[tuple[str, bytes]]:
         _describe(dataset, facts)
         groups(dataset, uids, plane, [(k, ()) for k in plane.order])
         _value_groups(dataset, values)
-        _pixels(dataset, stacked(values, plane))
-        yield f"{volume + 1:05d}.dcm", write(dataset)
+        frames = stacked(values, plane)
+        _describe_pixels(dataset, frames)
+        yield f"{volume + 1:05d}.dcm", _written(dataset, frames)
 
 
 def exact(voxels: NDArray[Any], given: tuple[float, float]) -> NDArray[Any]:
@@ -114,12 +115,15 @@ def ends(values: NDArray[Any]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _pixels(dataset: Dataset, frames: NDArray[Any]) -> None:
+def _describe_pixels(dataset: Dataset, frames: NDArray[Any]) -> None:
     """Floating Point or Double Floating Point Image Pixel. C.7.6.24, C.7.6.25."""
     dataset.Rows, dataset.Columns = frames.shape[1:]
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.BitsAllocated = frames.dtype.itemsize * 8
+
+
+def _written(dataset: Dataset, frames: NDArray[Any]) -> bytes:
+    pixels = frames.astype(frames.dtype.newbyteorder("<"), copy=False).tobytes()
     if frames.dtype.itemsize == 4:
-        dataset.FloatPixelData = frames.astype("<f4", copy=False).tobytes()
-    else:
-        dataset.DoubleFloatPixelData = frames.astype("<f8", copy=False).tobytes()
+        return write_pixels(dataset, "FloatPixelData", b"OF", pixels)
+    return write_pixels(dataset, "DoubleFloatPixelData", b"OD", pixels)

@@ -13,7 +13,8 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_data_element, write_file_meta_info
 from pydicom.tag import BaseTag, Tag
 
-from sorter.convert.instance import file_meta
+from sorter.convert.errors import ConversionError
+from sorter.convert.instance import file_meta, write
 
 # What changes from slice to slice; all else is encoded with the first.
 _CHANGING = tuple(
@@ -27,6 +28,22 @@ _CHANGING = tuple(
     )
 )
 _PIXEL_DATA = struct.Struct("<HH2s2xL")  # tag, VR, two reserved bytes, length. PS3.5 7.1.2
+
+
+def write_pixels(dataset: Dataset, keyword: str, vr: bytes, pixels: bytes) -> bytes:
+    """The file of a dataset whose last element this is, little endian; the pixels are copied just once.
+
+    Raises
+    ------
+    ConversionError
+        They are longer than an element can be. PS3.5 7.1.2.
+    """
+    padding = b"\0" * (len(pixels) % 2)
+    if len(pixels) + len(padding) >= 0xFFFFFFFF:
+        raise ConversionError("it is too large for one file")
+    tag = Tag(keyword)
+    header = _PIXEL_DATA.pack(tag.group, tag.element, vr, len(pixels) + len(padding))
+    return b"".join((write(dataset), header, pixels, padding))
 
 
 class SliceWriter:
