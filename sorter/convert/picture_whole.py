@@ -44,7 +44,7 @@ def _png(data: bytes) -> bool:
         length, name = struct.unpack_from(">L4s", data, at)
         at += 12 + length
         if name == b"IEND":
-            return at <= len(data)
+            return bool(at <= len(data))
 
 
 def _gif(data: bytes) -> bool:
