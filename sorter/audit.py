@@ -1,6 +1,7 @@
 """The account: every source version that was ever seen has one final outcome, or waits openly.
 
-What is proved: seen = stored + duplicate + equivalent + conflict + rejected + ignored + waiting; no row of
+What is proved: seen = stored + duplicate + equivalent + expanded + conflict + rejected + ignored
++ waiting; no row of
 the ledger was changed, removed or slipped in since it was recorded (:mod:`sorter.index.chain`); what the
 ledger calls archived is in the index with the digest it was archived with, and what it calls refused lies in
 quarantine. That the archived bytes are still there is the question of ``sorter verify``.

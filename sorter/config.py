@@ -24,7 +24,7 @@ FAMILIES: tuple[Family, ...] = ("jpeg2000", "htj2k", "jpeg", "jpegls", "rle", "d
 Event = Literal["receipt", "series_complete", "refused", "verification", "trouble"]
 DEFAULT_IGNORE = (".*", "*.part", "*.partial", "*.tmp", "*~", "*.crdownload")
 # Keys that hold several values, and what separates them in an environment variable.
-_LISTS = {"incoming": os.pathsep, "ignore": ",", "decompress": ","}
+_LISTS = {"incoming": os.pathsep, "ignore": ",", "decompress": ",", "convert": ",", "pictures": os.pathsep}
 _NOT_OPTIONS = ("SORTER_CONFIG", "SORTER_TEST_DATA")
 # Kubernetes tells each container of every service near it: here of one that is named "sorter".
 # https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
@@ -72,6 +72,10 @@ class Config(BaseModel):
 
     decompress: tuple[Family, ...] = FAMILIES
 
+    unpack: bool = True
+    convert: tuple[Literal["nifti"], ...] = ("nifti",)
+    pictures: tuple[Path, ...] = ()
+
     workers: int = Field(0, ge=0, le=256)
     worker_memory_mb: int = Field(1024, ge=128)
     worker_seconds: float = Field(120.0, gt=0)
@@ -87,7 +91,7 @@ class Config(BaseModel):
     log_format: Literal["auto", "console", "json"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
-    @field_validator("incoming", "archive", "retire_to", "receipts", "audit_log", mode="after")
+    @field_validator("incoming", "pictures", "archive", "retire_to", "receipts", "audit_log", mode="after")
     @classmethod
     def _absolute(cls, value: Any) -> Any:
         # Absolute, but links are kept: an administrator may point the drop folder elsewhere later.

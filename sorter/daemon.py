@@ -218,9 +218,9 @@ class Daemon:
 
     def _refuse(self, refused: Refused) -> Refused:
         """Wait for what may still be growing or become readable, instead of refusing it."""
-        if refused.kind is not Kind.REJECTED:
-            return refused
-        if refused.reason is Reason.UNREADABLE:
+        if refused.kind is not Kind.REJECTED or refused.candidate.held:
+            return refused  # a member of an archive that is whole does not grow
+        if refused.reason in (Reason.UNREADABLE, Reason.NEEDS_INFO):
             return replace(refused, kind=Kind.DEFERRED)
         if refused.reason in _MAY_GROW and not self._drops.gave_enough_time(refused.candidate):
             return replace(refused, kind=Kind.DEFERRED, reason=Reason.INCOMPLETE)
@@ -228,6 +228,8 @@ class Daemon:
 
     def _count(self, outcome: Outcome) -> None:
         candidate = outcome.candidate
+        if candidate.held and outcome.kind is Kind.DEFERRED:
+            return  # so is the file around it
         self._in_flight[candidate.folder, candidate.name] = 0
         if outcome.kind is Kind.DEFERRED:
             self._drops.settler.defer(candidate, time.monotonic(), outcome.reason or Reason.CHANGING)

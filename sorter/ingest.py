@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from sorter.index import Index, Known
-from sorter.model import Candidate, Kind, Outcome, Refused, Staged
+from sorter.model import Candidate, Expanded, Kind, Outcome, Refused, Staged
 from sorter.organizer.archive import Archive
 from sorter.organizer.judge import KnownInstance, Verdict, collides, judge
 from sorter.organizer.layout import Layout, path_key
 from sorter.organizer.place import place
+from sorter.unpack.account import Account
 from sorter.workers import Recipe, Workers
 
 
@@ -37,17 +38,25 @@ def ingest(
     list of Outcome
         One per candidate of a batch, recorded: only now may the caller retire its sources (rule 3).
     """
-    for batch in workers.stage(batches, recipe):  # read, digest, parse, decode, write
-        staged = [one for one in batch.results if isinstance(one, Staged)]
-        refused = [refuse(one) for one in batch.results if isinstance(one, Refused)]
-        with archive.turn():  # one writer at a time: daemon and rescan take turns
-            known = index.lookup([one.instance.header for one in staged])
-            verdicts = _judged(staged, known, archive, workers)
-            places = place(verdicts, known, layout, owners=index.folder_owners, taken=index.taken)
-            outcomes = archive.publish(verdicts, places, refused)
-            index.record(outcomes, places, _path_keys(outcomes))  # one transaction: instances and ledger
-        archive.discard(batch.results)
-        yield outcomes
+    account, more = Account(), iter(batches)
+    while True:
+        for batch in workers.stage(account.before(more), recipe):  # read, digest, parse, decode, write
+            staged = [one for one in batch.results if isinstance(one, Staged)]
+            refused = [refuse(one) for one in batch.results if isinstance(one, Refused)]
+            for one in batch.results:
+                if isinstance(one, Expanded):
+                    account.open(one)  # its members come next, and its own word with the last of theirs
+            with archive.turn():  # one writer at a time: daemon and rescan take turns
+                known = index.lookup([one.instance.header for one in staged])
+                verdicts = _judged(staged, known, archive, workers)
+                places = place(verdicts, known, layout, owners=index.folder_owners, taken=index.taken)
+                outcomes = archive.publish(verdicts, places, refused)
+                outcomes += account.closed(outcomes)
+                index.record(outcomes, places, _path_keys(outcomes))  # one transaction: instances and ledger
+            archive.discard(batch.results)
+            yield outcomes
+        if not account.waits:
+            return
 
 
 def _path_keys(outcomes: Sequence[Outcome]) -> dict[str, int]:

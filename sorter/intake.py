@@ -26,6 +26,7 @@ from sorter.organizer.layout import Layout, TemplateError, path_key
 from sorter.organizer.lease import META, RunsLease, clear_folder
 from sorter.organizer.tree import trouble
 from sorter.room import Room
+from sorter.unpack.wanted import Wanted
 from sorter.workers import Recipe, Workers
 
 # A batch closes at so many files or bytes: durability is cheap in batches (docs/performance.md).
@@ -111,7 +112,8 @@ class Intake:
             self._stack = stack.pop_all()
         self.emptied = Emptied(config.settle_seconds)
         self._told: set[Candidate] = set()
-        self.recipe = Recipe(self.archive.staging, frozenset(config.decompress), self.layout.keywords)
+        wanted = Wanted(config.unpack, "nifti" in config.convert, tuple(map(str, config.pictures)))
+        self.recipe = Recipe(self.archive.staging, frozenset(config.decompress), self.layout.keywords, wanted)
 
     def _open_archive(self, stack: contextlib.ExitStack) -> Archive:
         archive = Archive(self.config.archive)
@@ -144,16 +146,18 @@ class Intake:
             for outcome in outcomes:
                 if outcome.kind in SAFE:
                     self.retire(outcome.candidate, outcome.path)
+                elif outcome.kind is Kind.EXPANDED and outcome.reason is None:
+                    self.retire(outcome.candidate, *outcome.members)
             yield outcomes
 
-    def retire(self, candidate: Candidate, path: str) -> None:
+    def retire(self, candidate: Candidate, *paths: str) -> None:
         """Keep, delete or move a source that is safe in the archive (rule 3 holds: its row is committed).
 
-        The archived file under ``path`` is looked at first: what the index says is not enough to delete by.
+        The archived ``paths`` are looked at first: what the index says is not enough to delete by.
         """
         if self.config.retire == "keep" or not candidate.root:
             return
-        if not self._is_whole(path):
+        if not all(map(self._is_whole, paths)):
             self._not_retired(candidate, reason="archived file missing")
             return
         moved_to = str(self.config.retire_to) if self.config.retire_to else None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sorter.model import Candidate
 from sorter.organizer.staging import Staging
+from sorter.unpack.wanted import NOTHING, Wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +27,4 @@ class Job:
     sync: bool = True
     decode: bool = True
     share_above: int | None = None
+    wanted: Wanted = NOTHING

@@ -20,6 +20,7 @@ class Kind(StrEnum):
     STORED = "stored"
     DUPLICATE = "duplicate"
     EQUIVALENT = "equivalent"
+    EXPANDED = "expanded"  # its members were brought in, each a source of its own
     CONFLICT = "conflict"
     REJECTED = "rejected"
     IGNORED = "ignored"
@@ -47,7 +48,10 @@ class Reason(StrEnum):
     SYMLINK = "symlink"
     DICOMDIR = "dicomdir"
     VANISHED = "vanished"
+    SIDECAR = "sidecar"  # says something about a file beside it
     WITHDRAWN = "withdrawn"  # taken back out of the archive by `sorter undo`
+    # Expanded, and not all of it is safe in the archive: the source stays.
+    PARTLY = "partly"
     # Deferred: looked at again.
     SETTLING = "settling"  # not yet untouched for the quiet period
     CHANGING = "changing"
@@ -100,6 +104,9 @@ class Candidate(NamedTuple):
         From ``lstat``. Together with the path they are the version: any write changes ctime.
     root
         The drop folder it was found in, or ``""`` for a path given by hand, which is never retired.
+    held, depth
+        Of a member of what was expanded: the staged file with its bytes, and in how many others it lies.
+        Its path goes on from the path of the file around it, whose version it has but for the size.
     """
 
     folder: str
@@ -110,6 +117,8 @@ class Candidate(NamedTuple):
     mtime_ns: int
     ctime_ns: int
     root: str = ""
+    held: str = ""
+    depth: int = 0
 
     @property
     def path(self) -> str:
@@ -236,11 +245,26 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Expanded:
+    """A candidate that holds or becomes others; they are staged next.
+
+    ``left`` counts what stays in it: links, and files that are nothing for the archive.
+    """
+
+    candidate: Candidate
+    source_sha256: str
+    members: tuple[Candidate, ...]
+    left: int = 0
+    name: str = ""  # nothing of it is staged under its own name
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """The one final word about one candidate.
 
     ``path`` is relative to the archive root: the instance's place for stored, duplicate and equivalent;
-    the quarantined file (or its JSON) for rejected and conflict; empty otherwise.
+    the quarantined file (or its JSON) for rejected and conflict; empty otherwise. ``members`` are the places
+    of all that an expanded candidate held.
     """
 
     candidate: Candidate
@@ -250,6 +274,7 @@ class Outcome:
     path: str = ""
     source_sha256: str = ""
     instance: Instance | None = None  # set where a row is to be made (stored) or was matched
+    members: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ class Rehearsal(Intake):
     def check_space(self, batch: Sequence[Candidate] = ()) -> None:
         """Nothing is stored, so the archive's disk does not matter, and the temporary one is another."""
 
-    def retire(self, candidate: Candidate, path: str) -> None:
+    def retire(self, candidate: Candidate, *paths: str) -> None:
         """Every source stays."""
 
 

@@ -8,7 +8,7 @@ import mmap
 import os
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from sorter.model import Candidate, Header, Kind, Reason
@@ -50,7 +50,14 @@ class Source:
     name: str = ""
 
 
-def read(candidate: Candidate, name: str, staging: Staging, *, sync: bool) -> Source:
+Opens = Callable[[bytes], bool]
+
+
+def _nothing(_head: bytes) -> bool:
+    return False
+
+
+def read(candidate: Candidate, name: str, staging: Staging, *, sync: bool, opens: Opens = _nothing) -> Source:
     """Read a candidate: small files into memory, large ones and gzips into staging, mapped from there.
 
     Parameters
@@ -59,6 +66,8 @@ def read(candidate: Candidate, name: str, staging: Staging, *, sync: bool) -> So
         Starts the name of the staged file, if one is made.
     sync
         Whether to fsync it.
+    opens
+        Whether content that is not DICOM, by its first bytes, is wanted all the same.
 
     Raises
     ------
@@ -67,7 +76,7 @@ def read(candidate: Candidate, name: str, staging: Staging, *, sync: bool) -> So
     ArchiveError
         Staging does not take it.
     """
-    fd = _open(candidate)
+    fd = _open(candidate, staging)
     try:
         if candidate.size <= IN_MEMORY:
             data = _read_all(fd, candidate)
@@ -76,8 +85,8 @@ def read(candidate: Candidate, name: str, staging: Staging, *, sync: bool) -> So
                 return Source(data, digest, digest)
             os.lseek(fd, 0, os.SEEK_SET)
         if _head(fd, 2) == _GZIP:
-            return _read_gzip(fd, candidate, name, staging, sync=sync)
-        return _read_large(fd, candidate, name, staging, sync=sync)
+            return _read_gzip(fd, candidate, name, staging, sync=sync, opens=opens)
+        return _read_large(fd, candidate, name, staging, sync=sync, opens=opens)
     finally:
         os.close(fd)
 
@@ -89,7 +98,10 @@ def _head(fd: int, size: int) -> bytes:
         raise _unreadable(error) from None
 
 
-def _open(candidate: Candidate) -> int:
+def _open(candidate: Candidate, staging: Staging) -> int:
+    if candidate.held:
+        with trouble("open a staged file"):
+            return os.open(staging.path(candidate.held), _OPEN)
     try:
         fd = os.open(candidate.path, _OPEN)
     except OSError as error:
@@ -117,11 +129,18 @@ def _version(facts: os.stat_result) -> tuple[int, int, int, int, int]:
     return (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
 
 
-def _check_unchanged(fd: int, candidate: Candidate) -> None:
+def check_unchanged(candidate: Candidate) -> None:
     """After reading: the path must still show the version that was settled, and so the descriptor (trap 7).
 
     The version names the inode, which is the one that was opened: what holds of the path holds of it.
+
+    Raises
+    ------
+    Refusal
+        It does not. Of a member the bytes are our own copy.
     """
+    if candidate.held:
+        return
     try:
         same = _version(os.lstat(candidate.path)) == candidate.version
     except FileNotFoundError:
@@ -143,7 +162,7 @@ def _chunks(fd: int, candidate: Candidate, done: int = 0) -> Iterator[bytes]:
             raise Refusal(Kind.DEFERRED, Reason.CHANGING, "became shorter while it was read")
         left -= len(chunk)
         yield chunk
-    _check_unchanged(fd, candidate)
+    check_unchanged(candidate)
 
 
 def _read_all(fd: int, candidate: Candidate) -> bytes:
@@ -152,17 +171,20 @@ def _read_all(fd: int, candidate: Candidate) -> bytes:
     except OSError as error:
         raise _unreadable(error) from None
     if len(data) == candidate.size:
-        _check_unchanged(fd, candidate)
+        check_unchanged(candidate)
         return data
     return data + b"".join(_chunks(fd, candidate, len(data)))  # network file systems may read less at once
 
 
-def _read_large(fd: int, candidate: Candidate, name: str, staging: Staging, *, sync: bool) -> Source:
+def _read_large(
+    fd: int, candidate: Candidate, name: str, staging: Staging, *, sync: bool, opens: Opens
+) -> Source:
     head = _head(fd, _CHUNK)
     try:
         walk(head, frozenset())
     except Unparsable as trouble_:
-        if trouble_.reason is Reason.NOT_DICOM and candidate.size > JUNK_COPIED_UP_TO:
+        junk = trouble_.reason is Reason.NOT_DICOM and not opens(head)
+        if junk and candidate.size > JUNK_COPIED_UP_TO:
             raise Refusal(Kind.REJECTED, Reason.NOT_DICOM, f"{trouble_.detail}; too large to copy") from None
     digest = hashlib.sha256()
     raw = f"{name}.raw"
@@ -170,14 +192,16 @@ def _read_large(fd: int, candidate: Candidate, name: str, staging: Staging, *, s
     return Source(map_staged(staging, raw), digest.hexdigest(), digest.hexdigest(), raw)
 
 
-def _read_gzip(fd: int, candidate: Candidate, name: str, staging: Staging, *, sync: bool) -> Source:
-    """A gzip of one DICOM stream (``.dcm.gz``) is taken as that stream; all else is refused as it came."""
+def _read_gzip(
+    fd: int, candidate: Candidate, name: str, staging: Staging, *, sync: bool, opens: Opens
+) -> Source:
+    """A gzip (``.dcm.gz``, ``.tar.gz``) is taken as the stream inside; others are refused as they came."""
     raw = f"{name}.raw"
     try:
         outer, inner = hashlib.sha256(), hashlib.sha256()
         stream = _inflated(_hashed(_chunks(fd, candidate), outer), _most_inflated(candidate.size, staging))
         head = next(stream, b"")
-        if head[128:132] != b"DICM":
+        if head[128:132] != b"DICM" and not opens(head):
             raise Refusal(Kind.REJECTED, Reason.NOT_DICOM, "a gzip file with no DICOM inside")
         staging.write(raw, _hashed(_prepend(head, stream), inner), sync=sync)
     except Refusal as refusal:

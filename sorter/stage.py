@@ -12,22 +12,24 @@ from typing import TYPE_CHECKING
 from sorter.errors import ArchiveError
 from sorter.job import Job
 from sorter.log import describe
-from sorter.model import Candidate, Header, Instance, Kind, Pixels, Reason, Refused, Staged
+from sorter.model import Candidate, Expanded, Header, Instance, Kind, Pixels, Reason, Refused, Staged
 from sorter.organizer.tree import trouble
 from sorter.parser.elements import Dataset, Unparsable, walk
 from sorter.parser.encapsulation import release
 from sorter.parser.header import check_uids, is_dicomdir, read_header, wanted_tags
 from sorter.sharing import DIED, Begun, begin, digest, make_durable, native_instance
-from sorter.source import Refusal, Source, map_path, map_staged, read
+from sorter.source import Refusal, Source, check_unchanged, map_path, map_staged, read
 
 if TYPE_CHECKING:
     from sorter.parser.fingerprint import Fingerprint
 
 # What needs no decoder, so that numpy is not even imported: PS3.5 A.1, A.2, A.3, A.5.
+_HEAD = 1024
+TEMPLATE = "_template.dcm"
 _NATIVE = frozenset(f"1.2.840.10008.1.2{suffix}" for suffix in ("", ".1", ".1.99", ".2"))
 
 
-def stage(job: Job) -> list[Staged | Refused | Begun]:
+def stage(job: Job) -> list[Staged | Refused | Expanded | Begun]:
     """Stage each candidate of a job, in order; one with many frames may only be begun.
 
     Raises
@@ -38,16 +40,52 @@ def stage(job: Job) -> list[Staged | Refused | Begun]:
     return [_stage(one, f"{job.prefix}{number}", job) for number, one in enumerate(job.candidates)]
 
 
-def _stage(candidate: Candidate, name: str, job: Job) -> Staged | Refused | Begun:
+def _stage(candidate: Candidate, name: str, job: Job) -> Staged | Refused | Expanded | Begun:
     source: Source | None = None
     try:
-        source = read(candidate, name, job.staging, sync=job.sync)
+        if candidate.name == TEMPLATE and job.wanted.converts:
+            raise Refusal(Kind.IGNORED, Reason.SIDECAR)
+        source = read(
+            candidate, name, job.staging, sync=job.sync,
+            opens=lambda head: job.wanted.form(head, len(head), candidate.folder) is not None,
+        )  # fmt: skip
         return _instance(candidate, source, name, job)
     except ArchiveError:
         raise
     except Exception as error:  # noqa: BLE001 - the worker's edge: 8 and more types escape a damaged header
         refusal = _verdict(error)
+        if source is not None and refusal.kind is Kind.REJECTED:
+            return _opened(candidate, source, refusal, name, job)
         return _refused(candidate, source or refusal.source, refusal, name, job)
+
+
+def _opened(
+    candidate: Candidate, source: Source, refusal: Refusal, name: str, job: Job
+) -> Refused | Expanded:
+    """What is no instance may hold or become some, or belong to what does."""
+    from sorter.unpack.expand import expand, is_sidecar  # noqa: PLC0415 - zipfile, tarfile: not for DICOM
+
+    form = job.wanted.form(source.data[:_HEAD], len(source.data), candidate.folder)
+    if form is None:
+        if refusal.reason is Reason.NOT_DICOM and job.wanted.converts and is_sidecar(candidate):
+            refusal = Refusal(Kind.IGNORED, Reason.SIDECAR)
+        return _refused(candidate, source, refusal, name, job)
+
+    content = job.staging.path(source.name or candidate.held) if source.name or candidate.held else ""
+    try:
+        found = expand(
+            candidate, content or candidate.path, source.outer_sha256, form,
+            name=name, staging=job.staging, wanted=job.wanted,
+        )  # fmt: skip
+        check_unchanged(candidate)
+    except ArchiveError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the worker's edge: whatever a damaged archive makes of a parser
+        for held in job.staging.found(f"{name}~"):
+            job.staging.discard(held)
+        return _refused(candidate, source, _verdict(error), name, job)
+    _drop_raw(source, job)
+    return found
 
 
 def _verdict(error: Exception) -> Refusal:
@@ -135,7 +173,9 @@ def _refused(candidate: Candidate, source: Source | None, refusal: Refusal, name
     for leftover in (name, f"{name}.raw"):
         if source is None or leftover != source.name:
             job.staging.discard(leftover)
-    if source is not None and refusal.kind is Kind.REJECTED:
+    # What only needs to be told more stays where it is, and is looked at again.
+    waits = refusal.reason is Reason.NEEDS_INFO and not candidate.held
+    if source is not None and refusal.kind is Kind.REJECTED and not waits:
         kept = source.name or name
         if not source.name:
             job.staging.write(name, [source.data[:]], sync=job.sync)

@@ -29,16 +29,17 @@ from pebble import ProcessExpired, ProcessFuture, ProcessPool
 from sorter import log
 from sorter.errors import WorkersError
 from sorter.job import Job
-from sorter.model import Candidate, Instance, Kind, Pixels, Reason, Refused, Staged
+from sorter.model import Candidate, Expanded, Instance, Kind, Pixels, Reason, Refused, Staged
 from sorter.organizer.staging import LANES, Staging
 from sorter.sharing import DIED, Assembly, Begun, Wait, deferred
 from sorter.stage import compare, examine, stage
+from sorter.unpack.wanted import NOTHING, Wanted
 
 if TYPE_CHECKING:
     from sorter.parser.fingerprint import Fingerprint
 
-Result = list[Staged | Refused]
-Unfinished = list[Staged | Refused | Assembly]
+Result = list[Staged | Refused | Expanded]
+Unfinished = list[Staged | Refused | Expanded | Assembly]
 # A task: at most so many files and bytes, so that one death costs little work; less and less towards the end
 # of a batch, so that all workers end at about the same time; but not so little that sending it costs more.
 TASK_FILES, LEAST_FILES = 128, 4
@@ -67,11 +68,12 @@ class _Stopped(Exception):  # noqa: N818 - no error: the end was asked for, and 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What stays the same for all jobs: where to stage, which families to decode, which keywords to read."""
+    """What stays the same for all jobs: where to stage, what to decode, to read and to open."""
 
     staging: Staging
     families: frozenset[str]
     keywords: frozenset[str] = frozenset()
+    wanted: Wanted = NOTHING
 
 
 @dataclass(slots=True)
@@ -235,7 +237,8 @@ class Workers:
         jobs = []
         for index, task in enumerate(_tasks(batch, self.count)):
             prefix = f"{index % LANES}/{number}-{index}-"
-            job = Job(task, recipe.staging, prefix, recipe.families, recipe.keywords, sync, share_above=above)
+            job = Job(task, recipe.staging, prefix, recipe.families, recipe.keywords, sync)
+            job = replace(job, share_above=above, wanted=recipe.wanted)
             jobs.append(self._schedule(job))
         return jobs
 
@@ -291,7 +294,7 @@ class Workers:
 
     # -- files with many frames -----------------------------------------------------------------------
 
-    def _shared_out(self, results: Iterable[Staged | Refused | Begun], job: Job) -> Unfinished:
+    def _shared_out(self, results: Iterable[Staged | Refused | Expanded | Begun], job: Job) -> Unfinished:
         return [Assembly(one, job, self._task) if isinstance(one, Begun) else one for one in results]
 
     def _finished(self, results: Unfinished) -> Result:

@@ -2,6 +2,7 @@
 
 import itertools
 import sqlite3
+from dataclasses import replace
 
 import pytest
 
@@ -22,6 +23,7 @@ class Inline:
         for batch in batches:
             prefix = f"{next(self._numbers)}-"
             job = Job(tuple(batch), recipe.staging, prefix, recipe.families, recipe.keywords)
+            job = replace(job, wanted=recipe.wanted)
             yield Batch(batch, stage(job))
 
     def fingerprints(self, paths):

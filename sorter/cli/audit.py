@@ -57,7 +57,16 @@ def report(found: Audit) -> str:
     if found.since:
         lines.append(f"since       {found.since}")
     lines.append(f"{'seen':<46}{found.seen:>12,}")
-    for kind in ("stored", "duplicate", "equivalent", "conflict", "rejected", "ignored", "waiting"):
+    for kind in (
+        "stored",
+        "duplicate",
+        "equivalent",
+        "expanded",
+        "conflict",
+        "rejected",
+        "ignored",
+        "waiting",
+    ):
         lines.append(f"  {kind:<44}{facts[kind]:>12,}")
         lines += [f"    {why:<42}{count:>12,}" for why, count in found.reasons.get(kind, {}).items()]
     if found.adopted:

@@ -49,7 +49,16 @@ def report(tally: Tally, config: Config, *, dry_run: bool) -> str:
     """The summary as a table for people."""
     facts = tally.summary()
     rows = [("seen", "", facts["seen"])]
-    for kind in ("stored", "duplicate", "equivalent", "conflict", "rejected", "ignored", "deferred"):
+    for kind in (
+        "stored",
+        "duplicate",
+        "equivalent",
+        "expanded",
+        "conflict",
+        "rejected",
+        "ignored",
+        "deferred",
+    ):
         if facts[kind]:
             rows.append((kind, "", facts[kind]))
             rows += [("", reason, count) for reason, count in facts["reasons"].get(kind, {}).items()]

@@ -16,7 +16,7 @@ from sorter.index.statements import chunks, in_chunks, insert_one, insert_rows
 from sorter.model import Candidate, Kind, Outcome, Reason
 
 # What may be otherwise at the next look, though the file's version is the same.
-NOT_FINAL = (Reason.UNREADABLE, Reason.VANISHED)
+NOT_FINAL = (Reason.UNREADABLE, Reason.VANISHED, Reason.NEEDS_INFO)
 # Without the device: its number changes when a network file system is mounted again.
 _VERSION = (sources.c.inode, sources.c.size, sources.c.mtime_ns, sources.c.ctime_ns)
 _KEY = 5  # the first columns of a row: name and version, see _rows

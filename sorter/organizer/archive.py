@@ -23,7 +23,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sorter.errors import ArchiveError
-from sorter.model import PATIENT_KEYWORDS, Candidate, Header, Kind, Outcome, Place, Reason, Refused, Staged
+from sorter.model import (
+    PATIENT_KEYWORDS,
+    Candidate,
+    Expanded,
+    Header,
+    Kind,
+    Outcome,
+    Place,
+    Reason,
+    Refused,
+    Staged,
+)
 from sorter.organizer.judge import Verdict
 from sorter.organizer.lease import META, lease_if_dead, open_lock, remove_folder
 from sorter.organizer.staging import Staging
@@ -131,9 +142,11 @@ class Archive:
             self._tree.sync()
         return outcomes
 
-    def discard(self, staged: Sequence[Staged | Refused]) -> None:
+    def discard(self, staged: Sequence[Staged | Refused | Expanded]) -> None:
         """Remove the staging names; published bytes keep their own."""
         for one in staged:
+            if one.candidate.held:
+                self.staging.discard(one.candidate.held)
             if one.name:
                 self.staging.discard(one.name)
 

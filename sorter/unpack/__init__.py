@@ -1,0 +1,1 @@
+"""Archives are unpacked and other formats converted, into staging."""

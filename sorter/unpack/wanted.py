@@ -1,0 +1,57 @@
+"""Which files that are not DICOM are opened, by content and by where they lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sorter.convert.recognise import Format, recognise
+
+VOLUMES = frozenset((Format.NIFTI1, Format.NIFTI2, Format.ANALYZE))
+PICTURES = frozenset((Format.PNG, Format.JPEG, Format.TIFF, Format.BMP, Format.GIF))
+ARCHIVES = frozenset((Format.ZIP, Format.TAR, Format.BZIP2, Format.XZ))
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the configuration asks for; nothing by default.
+
+    Parameters
+    ----------
+    archives, volumes
+        Whether zip and tar archives are unpacked, and NIfTI and Analyze volumes converted.
+    pictures
+        Absolute folders below which pictures are converted.
+    """
+
+    archives: bool = False
+    volumes: bool = False
+    pictures: tuple[str, ...] = ()
+
+    def form(self, head: bytes, size: int, folder: str) -> Format | None:
+        """What the file is, where it is one to open; ``None`` for all else.
+
+        Parameters
+        ----------
+        head
+            Its first bytes; 540 are enough.
+        size
+            Of the whole file, in bytes.
+        folder
+            Where it lies; inside an archive, as if that were a folder.
+        """
+        found = recognise(head, size)
+        if found in ARCHIVES:
+            return found if self.archives else None
+        if found in VOLUMES:
+            return found if self.volumes else None
+        if found in PICTURES and any(f"{folder}/".startswith(f"{root}/") for root in self.pictures):
+            return found
+        return None
+
+    @property
+    def converts(self) -> bool:
+        """Whether anything is converted, so that sidecars count as such."""
+        return self.volumes or bool(self.pictures)
+
+
+NOTHING = Wanted()

@@ -1,0 +1,164 @@
+"""Archives and volumes in a drop folder."""
+
+import json
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from inline import config, inline, rows  # noqa: F401 - a fixture
+from pydicom.data import get_testdata_file
+
+from sorter.model import Candidate, Expanded, Kind, Outcome, Reason
+from sorter.rescan import backfill
+from sorter.unpack.account import Account
+from sorter.unpack.containers import safe
+
+CT = get_testdata_file("CT_small.dcm", download=False)
+WORDS = (
+    "select folders.path || '/' || name, outcome, reason from sources join folders on folders.id = folder_fk"
+)
+
+pytestmark = pytest.mark.usefixtures("inline")
+
+
+def words(folder, found):
+    """(path in the drop folder, outcome, reason) of each row of the ledger."""
+    return sorted((path.removeprefix(f"{folder}/in/"), *more) for path, *more in rows(found, WORDS))
+
+
+def bring_in(folder, **flags):
+    """Bring in what lies in the drop folder; what the ledger says then."""
+    found = config(folder, **flags)
+    backfill(found)
+    assert not list((folder / "archive/.sorter/staging").iterdir())
+    return words(folder, found)
+
+
+def packed(folder, **members):
+    """A zip in the drop folder."""
+    (folder / "in").mkdir(exist_ok=True)
+    path = folder / "in/a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def content():
+    """The bytes of one CT image."""
+    return Path(CT).read_bytes()
+
+
+def test_members_of_a_zip_are_sources_of_their_own(tmp_path):
+    """The zip has its own word, after theirs."""
+    packed(tmp_path, one=content(), two=content())
+    expected = [("a.zip", "expanded", None), ("a.zip/one", "stored", None), ("a.zip/two", "duplicate", None)]
+    assert bring_in(tmp_path) == expected
+
+
+def test_a_zip_that_is_safe_is_retired(tmp_path):
+    """Every member is in the archive with its bytes."""
+    path = packed(tmp_path, one=content())
+    bring_in(tmp_path, retire="delete")
+    assert not path.exists()
+
+
+def test_a_zip_with_anything_else_inside_stays(tmp_path):
+    """What is not DICOM would be lost with it."""
+    path = packed(tmp_path, one=content(), readme=b"read me" * 100)
+    assert bring_in(tmp_path, retire="delete")[0] == ("a.zip", "expanded", "partly")
+    assert path.exists()
+
+
+def test_a_zip_without_dicom_is_refused_once(tmp_path):
+    """As an office document is."""
+    packed(tmp_path, one=b"<xml/>" * 100, two=b"<xml/>" * 100)
+    assert bring_in(tmp_path) == [("a.zip", "rejected", "not_dicom")]
+
+
+def test_nothing_is_unpacked_where_that_is_switched_off(tmp_path):
+    """Then a zip is what it was: no DICOM."""
+    packed(tmp_path, one=content())
+    assert bring_in(tmp_path, unpack=False) == [("a.zip", "rejected", "not_dicom")]
+
+
+def test_a_bomb_is_too_large(tmp_path):
+    """Its members stop at the bound, and none of them stays in staging."""
+    packed(tmp_path, one=content() + bytes(100 << 20))
+    assert bring_in(tmp_path) == [("a.zip", "rejected", "too_large")]
+
+
+def test_a_cut_zip_is_truncated(tmp_path):
+    """So that a daemon waits for the rest of it."""
+    path = packed(tmp_path, one=content())
+    path.write_bytes(path.read_bytes()[:-30])
+    assert bring_in(tmp_path) == [("a.zip", "rejected", "truncated")]
+
+
+def test_an_encrypted_zip_is_refused(tmp_path):
+    """Nobody here knows the password."""
+    path = packed(tmp_path, one=content())
+    changed = bytearray(path.read_bytes())
+    changed[changed.find(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(changed)
+    assert bring_in(tmp_path) == [("a.zip", "rejected", "undecodable")]
+
+
+@pytest.mark.parametrize("how", ["", "gz", "bz2", "xz"])
+def test_a_tar_is_unpacked_and_its_links_are_not_followed(tmp_path, how):
+    """However it is compressed."""
+    (tmp_path / "in").mkdir()
+    with tarfile.open(tmp_path / "in/a.tar", f"w:{how}") as archive:
+        archive.add(CT, "ct.dcm")
+        link = tarfile.TarInfo("link")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    assert bring_in(tmp_path) == [("a.tar", "expanded", "partly"), ("a.tar/ct.dcm", "stored", None)]
+
+
+def test_a_volume_needs_to_be_told_whose_it_is(tmp_path):
+    """It is looked at again, and becomes DICOM once a sidecar says so."""
+    nibabel, numpy = pytest.importorskip("nibabel"), pytest.importorskip("numpy")
+    (tmp_path / "in").mkdir()
+    volume = nibabel.Nifti1Image(numpy.arange(24, dtype=numpy.int16).reshape(2, 3, 4), numpy.eye(4))
+    nibabel.save(volume, tmp_path / "in/v.nii.gz")
+    assert bring_in(tmp_path) == [("v.nii.gz", "rejected", "needs_info")]
+    (tmp_path / "in/v.json").write_text(json.dumps({"PatientID": "1"}))
+    expected = [("v.json", "ignored", "sidecar"), ("v.nii.gz", "expanded", None)]
+    expected += [("v.nii.gz", "rejected", "needs_info")]  # superseded
+    expected += [(f"v.nii.gz/0000{number}.dcm", "stored", None) for number in range(1, 5)]
+    assert [(path, kind, reason or None) for path, kind, reason in bring_in(tmp_path)] == expected
+
+
+def test_pictures_are_converted_only_where_asked(tmp_path):
+    """Below the folders that the configuration names."""
+    picture = pytest.importorskip("PIL.Image")
+    (tmp_path / "in/photos").mkdir(parents=True)
+    for path in ("in/a.png", "in/photos/a.png"):
+        picture.new("L", (4, 4)).save(tmp_path / path)
+    (tmp_path / "in/photos/a.json").write_text(json.dumps({"PatientID": "1"}))
+    told = bring_in(tmp_path, pictures=[tmp_path / "in/photos"])
+    assert told[0] == ("a.png", "rejected", "not_dicom")
+    assert ("photos/a.png", "expanded", None) in told
+    assert ("photos/a.png/00001.dcm", "stored", None) in told
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("../../x", "x"), ("/a/b", "a/b"), ("a\\b", "a/b"), ("..", "unnamed"), ("a/./b", "a/b")],
+)
+def test_names_of_members_lead_nowhere(name, expected):
+    """They only say where a member lay."""
+    assert safe(name) == expected
+
+
+def test_a_deferred_member_defers_what_is_around_it():
+    """It is opened again later, as nothing of it was recorded."""
+    outer = Candidate("/in", "a.zip", 1, 2, 3, 4, 5)
+    member = outer._replace(folder="/in/a.zip", name="x", held="1~0", depth=1)
+    account = Account()
+    account.open(Expanded(outer, "digest", (member,)))
+    assert [(member,)] == list(account.before(iter([])))
+    (closed,) = account.closed([Outcome(member, Kind.DEFERRED, Reason.BLOCKED)])
+    assert (closed.candidate, closed.kind, closed.reason) == (outer, Kind.DEFERRED, Reason.BLOCKED)
