@@ -90,25 +90,28 @@ class Intake:
     ----------
     lease
         Where the caller holds the archive for itself; by default the archive is shared with other runs.
+    workers
+        Where the caller has started some already; they are closed with all else.
     """
 
-    def __init__(self, config: Config, lease: RunsLease | None = None) -> None:
+    def __init__(
+        self, config: Config, lease: RunsLease | None = None, workers: Workers | None = None
+    ) -> None:
         self.config, self._lease = config, lease
         try:
             self.layout = Layout(config.template)
         except TemplateError as error:
             raise ConfigError(f"template: {error}") from None
         with contextlib.ExitStack() as stack:
+            self.workers = workers or Workers.of(config)
+            stack.callback(self.workers.close)
             self.archive = self._open_archive(stack)
             stack.callback(self.archive.close)
             with self.archive.turn():  # migrations are writes too
                 self.index = self._open_index()
                 finish(self.archive, self.index)  # what a crash left of a relayout or an undo
             stack.callback(self._close_index)
-            self.workers = Workers(
-                count=config.worker_count, memory_mb=config.worker_memory_mb, seconds=config.worker_seconds
-            )
-            stack.callback(self.workers.close)
+            stack.callback(self.workers.close)  # before the folder goes that they stage in
             self._stack = stack.pop_all()
         self.emptied = Emptied(config.settle_seconds)
         self._told: set[Candidate] = set()

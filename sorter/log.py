@@ -16,15 +16,16 @@ import traceback
 import warnings
 from collections.abc import MutableMapping
 from types import TracebackType
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-import structlog
+if TYPE_CHECKING:  # it costs 40 ms, which a worker that has nothing to say need not pay
+    import structlog
 
 ALLOWED = frozenset(
     """
     event level timestamp pid version signal exit_code exception troubles mode modes roots workers
-    source reason kind detail count seen stored duplicate equivalent conflict rejected ignored deferred
-    waiting bytes seconds rate batch free_mb floor_mb attempt limit errno name swept adopted retired
+    source reason kind detail count seen stored duplicate equivalent expanded conflict rejected ignored
+    deferred waiting bytes seconds rate batch free_mb floor_mb attempt limit errno name swept adopted retired
     keys changed deep state id series missing gaps
     """.split()  # noqa: SIM905 - fifty quoted words would hide the list
 )
@@ -73,6 +74,8 @@ def _position(trace: TracebackType | None) -> str:
 
 def configure(*, level: str = "info", form: Literal["auto", "console", "json"] = "auto") -> None:
     """Send all logging of this process to stderr; libraries' own records and warnings are not passed on."""
+    import structlog  # noqa: PLC0415 - see above
+
     quiet_libraries()
     threading.excepthook = lambda args: get().error("thread_died", exc_info=args.exc_value)
     renderer: Any
@@ -104,4 +107,6 @@ def quiet_libraries() -> None:
 
 def get() -> structlog.typing.FilteringBoundLogger:
     """The logger; cheap, call it where you log."""
-    return cast(structlog.typing.FilteringBoundLogger, structlog.get_logger())
+    import structlog  # noqa: PLC0415 - see above
+
+    return cast("structlog.typing.FilteringBoundLogger", structlog.get_logger())

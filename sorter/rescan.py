@@ -22,6 +22,7 @@ from sorter.model import Candidate, Kind, Outcome, Reason, Refused
 from sorter.observer.settle import Settler, quiet_by_clock
 from sorter.observer.walk import Listing, RootUnavailable, Walker, look, no_words
 from sorter.rehearsal import Rehearsal
+from sorter.workers import Workers
 
 Progress = Callable[[Tally], None]
 # A file that keeps changing for so many quiet periods is left for the daemon or the next rescan.
@@ -196,11 +197,21 @@ def estimate(config: Config, paths: Sequence[Path] = ()) -> int:
 
 
 def backfill(
-    config: Config, paths: Sequence[Path] = (), *, dry_run: bool = False, progress: Progress = lambda _: None
+    config: Config,
+    paths: Sequence[Path] = (),
+    *,
+    dry_run: bool = False,
+    progress: Progress = lambda _: None,
+    workers: Workers | None = None,
 ) -> Tally:
     """Open everything, bring in what is missing, close everything; returns the count.
 
     Without paths, published files that have no row are adopted as well.
+
+    Parameters
+    ----------
+    workers
+        Where the caller has started some already.
 
     Raises
     ------
@@ -209,7 +220,7 @@ def backfill(
     """
     check_paths(config, paths)
     with contextlib.ExitStack() as stack:
-        intake = stack.enter_context((Rehearsal if dry_run else Intake)(config))
+        intake = stack.enter_context((Rehearsal if dry_run else Intake)(config, workers=workers))
         intake.archive.sweep()
         rescan = Rescan(intake, paths, progress=progress)
         if not dry_run:

@@ -36,6 +36,7 @@ from sorter.stage import compare, examine, stage
 from sorter.unpack.wanted import NOTHING, Wanted
 
 if TYPE_CHECKING:
+    from sorter.config import Config
     from sorter.parser.fingerprint import Fingerprint
 
 Result = list[Staged | Refused | Expanded]
@@ -110,6 +111,13 @@ class Workers:
         self._ends_at: float | None = None
         self.longest = seconds  # the longest deadline since the processes last rested
         self.progress_at = 0.0  # when a task last ended, well or not, by the monotonic clock
+
+    @classmethod
+    def of(cls, config: Config) -> Workers:
+        """As many as the configuration says, with its limits."""
+        return cls(
+            count=config.worker_count, memory_mb=config.worker_memory_mb, seconds=config.worker_seconds
+        )
 
     def stage(self, batches: Iterable[Sequence[Candidate]], recipe: Recipe) -> Iterator[Batch]:
         """Stage batches and make them durable (rule 1), ahead of the caller.

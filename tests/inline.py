@@ -19,6 +19,10 @@ class Inline:
         self.count, self._numbers = count, itertools.count(1)
         self.progress_at, self.longest = 0.0, seconds
 
+    @classmethod
+    def of(cls, config):
+        return cls(count=1, memory_mb=config.worker_memory_mb, seconds=config.worker_seconds)
+
     def stage(self, batches, recipe):
         for batch in batches:
             prefix = f"{next(self._numbers)}-"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -30,17 +31,21 @@ def command(
     and run again; may run beside the daemon.
     """
     from sorter import log  # noqa: PLC0415 - heavy, and not needed for --help
-    from sorter.cli.progress import Progress  # noqa: PLC0415
-    from sorter.rescan import backfill, estimate  # noqa: PLC0415
+    from sorter.workers import Workers  # noqa: PLC0415
 
     config = load()
-    # The summary says what was refused; a line a file would only push it off the screen.
-    level = "warning" if config.log_level == "info" else config.log_level
-    log.configure(level=level, form=config.log_format)
-    with Progress(enabled=not quiet and not as_json) as progress:
-        if progress.enabled:
-            progress.expect(estimate(config, paths))
-        tally = backfill(config, paths, dry_run=dry_run, progress=progress)
+    with contextlib.closing(Workers.of(config)) as workers:
+        workers.warm_up()  # while the rest is imported, which takes as long
+        from sorter.cli.progress import Progress  # noqa: PLC0415
+        from sorter.rescan import backfill, estimate  # noqa: PLC0415
+
+        # The summary says what was refused; a line a file would only push it off the screen.
+        level = "warning" if config.log_level == "info" else config.log_level
+        log.configure(level=level, form=config.log_format)
+        with Progress(enabled=not quiet and not as_json) as progress:
+            if progress.enabled:
+                progress.expect(estimate(config, paths))
+            tally = backfill(config, paths, dry_run=dry_run, progress=progress, workers=workers)
     click.echo(json.dumps(tally.summary()) if as_json else report(tally, config, dry_run=dry_run))
     return 1 if tally.refused else 0
 
