@@ -11,7 +11,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from sorter.convert.facts import Facts, decimal
-from sorter.convert.keywords import GENERAL, TYPE_2
+from sorter.convert.keywords import GENERAL, TYPE_2, UNPAIRED
 from sorter.convert.uids import Uids
 from sorter.parser.provenance import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
@@ -48,8 +48,9 @@ def new_dataset(
     dataset.StudyInstanceUID = uids.study()
     dataset.SeriesInstanceUID = uids.series(series_part)
     dataset.SeriesNumber = int(facts.number("SeriesNumber") or 1) + series_part
-    if "BodyPartExamined" not in facts.values and "Laterality" not in facts.values:
-        dataset.Laterality = None  # Type 2C: the body part may be a paired one. PS3.3 C.7.3.1
+    sided = facts.values.keys() & {"Laterality", "ImageLaterality"}
+    if not sided and facts.text("BodyPartExamined") not in UNPAIRED:  # it is, or may be, one of two
+        dataset.Laterality = None  # Type 2C: PS3.3 C.7.3.1
     if not all(map(_plain, facts.values.values())):
         dataset.SpecificCharacterSet = "ISO_IR 192"
     number(dataset, uids, series_part, instance_number)
