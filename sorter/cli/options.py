@@ -54,8 +54,9 @@ def _with(options: tuple[Callable[[Command], Command], ...], function: Command) 
             flags["log_level"] = "debug" if verbose else "error"
 
         def load() -> Config:
-            from sorter import config  # noqa: PLC0415 - pydantic only when a command runs
+            from sorter import config, log  # noqa: PLC0415 - pydantic only when a command runs
 
+            log.quiet_libraries()  # before any of them reads a header: stderr is no place for its values
             return config.load(file=config_file, flags=flags)
 
         return function(load=load, quiet=quiet, **given)

@@ -74,11 +74,9 @@ def command(
 
     Exit status: 0 when all was shown, 1 when something could not be read or nothing was found.
     """
-    from sorter import log  # noqa: PLC0415 - only when a command runs
-    from sorter.selection import select  # noqa: PLC0415
+    from sorter.selection import select  # noqa: PLC0415 - only when a command runs
 
     config = load()
-    log.quiet_libraries()
     selection = select(config, words)
     troubles = [f"nothing found for {printable(word)}" for word in selection.nothing]
     page = _Page(config, as_json=as_json, quiet=quiet, troubles=troubles, **chosen)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sorter import log
 from sorter.convert.convert import convert
 from sorter.convert.errors import ConversionError, NeedsInfo
 from sorter.convert.files import place
@@ -152,7 +153,7 @@ def _one_by_one(jobs: Sequence[Job], setting: Setting) -> Iterator[tuple[int, Re
 
 def _side_by_side(jobs: Sequence[Job], setting: Setting, processes: int) -> Iterator[tuple[int, Result]]:
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context) as pool:
+    with ProcessPoolExecutor(processes, context, initializer=log.quiet_libraries) as pool:
         waiting: dict[Future[Result], int] = {}
         left = iter(enumerate(jobs))
         while True:

@@ -163,9 +163,10 @@ def _read(path: Path) -> Dataset:
     with silenced():
         try:
             return dcmread(path, force=True)
-        except OSError:
-            raise
-        except Exception as error:  # noqa: BLE001 - pydicom raises many kinds; their texts may quote values
+        except Exception as error:
+            # pydicom raises many kinds, whose texts may quote values, and OSError where data end.
+            if isinstance(error, OSError) and error.errno:
+                raise
             raise NoPictureError(f"cannot be parsed ({type(error).__name__})") from None
 
 

@@ -140,6 +140,10 @@ class Stack:
     flags: tuple[Flag, ...] = ()
     places: tuple[float, ...] = ()
 
+    def __repr__(self) -> str:
+        codes = f", flags: {', '.join(flag.code for flag in self.flags)}" if self.flags else ""
+        return f"<stack {' x '.join(map(str, self.shape))}{codes}>"
+
     @property
     def likeness(self) -> Likeness:
         """What its frames have in common."""
@@ -222,6 +226,11 @@ class Volume:
     flags: tuple[Flag, ...] = ()
 
     order = ORDER
+
+    def __repr__(self) -> str:
+        size, apart = (" x ".join(f"{one:g}" for one in several) for several in (self.shape, self.spacing))
+        codes = f", flags: {', '.join(flag.code for flag in self.flags)}" if self.flags else ""
+        return f"<volume {size} of {self.stored.dtype}, {apart} mm{codes}>"
 
     @cached_property
     def array(self) -> Array:

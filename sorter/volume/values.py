@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 
 
@@ -70,7 +71,8 @@ def text(dataset: Dataset, keyword: str) -> str:
     found = value(dataset, keyword)
     if found is None:
         return ""
-    several = found if hasattr(found, "__iter__") and not isinstance(found, str | bytes) else [found]
+    # A PersonName can be iterated over too, letter by letter.
+    several = found if isinstance(found, MultiValue | list | tuple) else [found]
     return "\\".join(str(one) for one in several)
 
 

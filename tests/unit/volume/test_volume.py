@@ -8,6 +8,7 @@ from slice_samples import AXIAL, COLUMNS, ROWS, SAGITTAL, SPACING, axial, enhanc
 
 from sorter import volume
 from sorter.volume import VolumeError
+from sorter.volume.values import text
 
 
 def codes(flags):
@@ -300,6 +301,30 @@ def test_pixels_that_cannot_be_decoded_are_an_error_that_names_the_file(tmp_path
     assert caught.value.path == paths[1]
 
 
+def test_an_end_of_data_that_pydicom_calls_an_oserror_is_a_fault_of_the_file(tmp_path, monkeypatch):
+    def ends(*_, **__):
+        raise OSError("no errno, and CANARY")
+
+    monkeypatch.setattr("sorter.volume.frames.dcmread", ends)
+    found = volume.survey(write(tmp_path, axial((0,))))
+    assert [why for _, why in found.unusable] == ["cannot be parsed (OSError)"]
+
+
+def test_a_volume_shows_itself_in_a_line_without_its_voxels(tmp_path):
+    found = volume_of(tmp_path, axial((0, 1, 4)), regularize=True)
+    assert repr(found) == "<volume 6 x 4 x 5 of uint16, 0.5 x 0.8 x 1 mm, flags: gap, regularized>"
+    assert repr(found.stack) == "<stack 6 x 4 x 3, flags: gap>"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [("DOE^JOHN", "DOE^JOHN"), (["A^B", "C^D"], "A^B\\C^D"), ("", "")]
+)
+def test_the_name_of_a_person_is_one_text(value, expected):
+    dataset = pydicom.Dataset()
+    dataset.OperatorsName = value
+    assert text(dataset, "OperatorsName") == expected
+
+
 def test_nothing_is_an_error():
     with pytest.raises(VolumeError, match="no files"):
         volume.read([])
@@ -307,9 +332,9 @@ def test_nothing_is_an_error():
 
 def test_a_survey_tells_without_pixels_and_lists_what_is_no_picture(tmp_path):
     report = one_slice(5, (0, 0, 0), Rows=None, Columns=None)
-    text = tmp_path / "text"
-    text.write_bytes(b"hello")
-    found = volume.survey([*write(tmp_path / "in", [*axial([0, 1, 5]), report]), text, tmp_path / "gone"])
+    letter = tmp_path / "text"
+    letter.write_bytes(b"hello")
+    found = volume.survey([*write(tmp_path / "in", [*axial([0, 1, 5]), report]), letter, tmp_path / "gone"])
     assert [(stack.shape, codes(stack.faults)) for stack in found.stacks] == [((COLUMNS, ROWS, 3), ["gap"])]
     assert [why for _, why in found.unusable] == [
         "has no pixels",
