@@ -30,8 +30,8 @@ PAUSE = 5.0
 BUSY_PATIENCE = 600.0
 # So many files in one round may wait for room by themselves; beyond, it is the disk that is too small.
 MOST_SET_ASIDE = 100
-# What failed was among these: two batches are under way at once.
-CAREFUL_FILES = 2 * BATCH_FILES
+# What failed was among these: three batches are under way at once.
+CAREFUL_FILES = 3 * BATCH_FILES
 # Why a file waits that is larger than the room that is left. Files that are smaller still come in.
 NO_SPACE = "no_space"
 # What may be a file that is still being written.
