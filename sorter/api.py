@@ -5,11 +5,10 @@ Nothing here writes to an archive. It may be used beside a running daemon.
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from pydicom import Dataset
 
@@ -22,6 +21,7 @@ from sorter.errors import ConfigError, SorterError
 from sorter.index import Index
 from sorter.picture import NoPictureError, Picture, Window
 from sorter.picture import picture as _picture
+from sorter.rows import Rows
 from sorter.show.instance import UnreadableError, open_instance
 from sorter.volume import Volume, VolumeError
 from sorter.volume import read as _read_volumes
@@ -32,33 +32,9 @@ __all__ = [
     "to_dicom",
 ]  # fmt: skip
 
-_SHOWN = 20  # rows of a table in a notebook
-
 
 class NotFoundError(SorterError, LookupError):
     """The archive has no such instance or series."""
-
-
-class Rows(list[dict[str, Any]]):
-    """Rows of the index: a list of mappings, one a row; ``pandas.DataFrame(rows)`` takes it as it is."""
-
-    def __repr__(self) -> str:
-        return f"<{len(self)} rows: {', '.join(self[0])}>" if self else "<0 rows>"
-
-    def _repr_html_(self) -> str:
-        """A table for notebooks: the first rows, and the columns that hold something there."""
-        shown = self[:_SHOWN]
-        names = [
-            name for name in (self[0] if self else ()) if any(row[name] not in (None, "") for row in shown)
-        ]
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
-        lines = (
-            "".join(f"<td>{html.escape('' if row[name] is None else str(row[name]))}</td>" for name in names)
-            for row in shown
-        )
-        body = "".join(f"<tr>{line}</tr>" for line in lines)
-        more = f"<p>{len(self)} rows, {len(shown)} shown</p>" if len(self) > len(shown) else ""
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
 
 
 class Archive:
@@ -319,4 +295,9 @@ def _files(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     root = Path(paths)
     if not root.is_dir():
         return [root]
-    return sorted(path for path in root.rglob("*") if path.is_file() and not path.name.startswith("."))
+    # What is hidden is none of a study: an archive keeps its quarantine there.
+    return sorted(
+        path
+        for path in root.rglob("*")
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts)
+    )

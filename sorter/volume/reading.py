@@ -50,10 +50,15 @@ def read(paths: Iterable[Path], *, regularize: bool = False) -> list[Volume]:
     Raises
     ------
     VolumeError
-        There is nothing to make a volume of; slices are missing, too many or unevenly spaced, and where; or
-        pixels cannot be decoded.
+        There is nothing to make a volume of; slices are missing, too many or unevenly spaced, and where; a
+        file is damaged, which might have been a slice at an end; or pixels cannot be decoded.
     """
     found = survey(paths)
+    for path, why in found.unusable:
+        if path in found.faulty:
+            error = VolumeError(f"{len(found.faulty)} of the files cannot be used; the first {why}")
+            error.path = path
+            raise error
     if not found.stacks:
         reasons = sorted({why for _, why in found.unusable})
         raise VolumeError(f"no frames: {'; '.join(reasons)}" if reasons else "no files")

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 from inline import Inline, config, inline
+from slice_samples import axial, write
 from support import ROOT, UID, bundled, dicom, drop
 
 import sorter
@@ -133,6 +134,12 @@ def test_a_folder_or_files_are_read_without_an_archive(archive, tmp_path):
     assert sorter.read_volume(reversed(archive.paths(SERIES))).shape == (8, 8, 3)
     assert sorter.read(archive.path(INSTANCE)).InstanceNumber == 2
     assert sorter.read_picture(str(archive.path(INSTANCE))).shape == (8, 8)
+
+
+def test_what_is_hidden_in_a_folder_is_no_part_of_its_volumes(tmp_path):
+    write(tmp_path / "in", axial((0, 1, 2)))
+    write(tmp_path / "in/.sorter/quarantine/conflict", axial((3,)))
+    assert sorter.read_volume(tmp_path / "in").shape[2] == 3
 
 
 def test_a_file_that_is_no_dicom_is_unreadable(tmp_path):

@@ -310,6 +310,13 @@ def test_an_end_of_data_that_pydicom_calls_an_oserror_is_a_fault_of_the_file(tmp
     assert [why for _, why in found.unusable] == ["cannot be parsed (OSError)"]
 
 
+def test_a_damaged_file_never_makes_a_volume_that_is_silently_shorter(tmp_path):
+    paths = write(tmp_path, axial((0, 1, 2)))
+    with pytest.raises(VolumeError, match="1 of the files cannot be used; the first cannot") as caught:
+        volume.read([*paths, tmp_path / "gone"])
+    assert caught.value.path == tmp_path / "gone"
+
+
 def test_a_volume_shows_itself_in_a_line_without_its_voxels(tmp_path):
     found = volume_of(tmp_path, axial((0, 1, 4)), regularize=True)
     assert repr(found) == "<volume 6 x 4 x 5 of uint16, 0.5 x 0.8 x 1 mm, flags: gap, regularized>"
