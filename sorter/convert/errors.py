@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-from sorter.errors import SorterError
+from sorter.errors import ConfigError
 
 
 class ConversionError(Exception):
@@ -30,7 +30,7 @@ class NeedsInfo(ConversionError):  # noqa: N818 - it is a request, not a fault
         return NeedsInfo, (self.missing, self.why)  # it crosses processes
 
 
-class FormatsMissingError(SorterError):
+class FormatsMissingError(ConfigError):
     """The extra ``formats`` is not installed."""
 
 

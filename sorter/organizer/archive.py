@@ -136,7 +136,8 @@ class Archive:
         """
         with trouble("publish"), clear_way():
             named: dict[str, Outcome] = {}
-            self._reserve_stamps(len(verdicts))
+            if verdicts:
+                self._reserve_stamps(len(verdicts))
             outcomes = [self._settle(verdict, places, named) for verdict in verdicts]
             outcomes += [self._refuse(one) for one in refused]
             self._tree.sync()

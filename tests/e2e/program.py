@@ -25,7 +25,7 @@ from sorter.index.names import original
 SETTLE = 0.5
 # What a loaded machine may take longer than the program itself needs.
 MARGIN = 5.0 if "CI" not in os.environ else 15.0
-KINDS = ("stored", "duplicate", "equivalent", "conflict", "rejected", "ignored", "deferred")
+KINDS = ("stored", "duplicate", "equivalent", "expanded", "conflict", "rejected", "ignored", "deferred")
 IS_ROOT = os.geteuid() == 0
 
 _SLOW = pytest.mark.skipif(not os.environ.get("SORTER_SLOW"), reason="slow; SORTER_SLOW=1 runs it")

@@ -77,12 +77,32 @@ def identified(row):
     return row["readable"] == "yes" and row["kind"].startswith("dicom") and all(row[uid] for uid in uids)
 
 
+# Archives of the corpus with DICOM inside; all but one hold something else too, and so would stay.
+EXPANDED = {
+    "dcmqi/paramaps/pm-example-dcm.zip": "",
+    "panimg/dicom.zip": "partly",
+    "panimg/same_name_zipped.zip": "partly",
+    "panimg/test.tar": "partly",
+    "panimg/test.zip": "partly",
+    "panimg/valid.zip": "partly",
+    "panimg/valid.zip/valid/dicom.tar": "partly",
+}
+
+
+def is_member(path):
+    """Whether it came in an archive of the corpus."""
+    return any(path.startswith(f"{archive}/") for archive in EXPANDED)
+
+
 def test_every_file_has_one_outcome(data, sorted_once):
+    """So has every member of the archives that were opened: each is a source of its own."""
     archive, facts, rows = sorted_once
     files = [os.path.relpath(Path(folder) / n, data) for folder, _, names in os.walk(data) for n in names]
-    assert facts["seen"] == len(files)
-    assert len(sources(archive)) == len(rows) == len(files)
-    assert set(rows) == set(files)
+    members = {path for path in rows if is_member(path)}
+    assert set(rows) - members == set(files)
+    assert facts["seen"] == len(sources(archive)) == len(rows) == len(files) + len(members)
+    assert {p: row["reason"] or "" for p, row in rows.items() if row["outcome"] == "expanded"} == EXPANDED
+    print(f"{len(files)} files, {len(members)} members")
     found = Counter(row["outcome"] for row in rows.values())
     assert {kind: facts[kind] for kind in KINDS} == {kind: found[kind] for kind in KINDS}
     print("what became of the corpus:", dict(found))
@@ -118,7 +138,15 @@ def test_what_is_no_instance_is_refused(census, sorted_once):
     """No picture, volume, text or archive file is taken for an instance; nothing without its UIDs is."""
     for path, facts in census.items():
         if not facts["sop_instance_uid"] and not facts["kind"].startswith("dicom.gz"):
-            assert sorted_once[2][path]["outcome"] in ("rejected", "ignored"), path
+            expected = ("expanded",) if path in EXPANDED else ("rejected", "ignored")
+            assert sorted_once[2][path]["outcome"] in expected, path
+
+
+def test_a_volume_of_nobody_waits_for_a_word(sorted_once):
+    """The NIfTI files of the corpus come without a Patient ID; their JSON files are no patient's either."""
+    reasons = {(row["outcome"], row["reason"]) for path, row in sorted_once[2].items() if ".nii" in path}
+    assert reasons <= {("rejected", "needs_info"), ("rejected", "not_dicom"), ("rejected", "truncated")}
+    assert ("rejected", "needs_info") in reasons
 
 
 def test_what_is_not_transcoded_is_kept_byte_for_byte(data, sorted_once):
@@ -126,6 +154,8 @@ def test_what_is_not_transcoded_is_kept_byte_for_byte(data, sorted_once):
     states = {row["path"]: row for row in instances(archive)}
     compared = 0
     for path, row in rows.items():
+        if is_member(path):
+            continue
         source = (data / path).read_bytes()
         if row["outcome"] != "stored" or source.startswith(b"\x1f\x8b"):
             continue
@@ -145,13 +175,17 @@ def lasting(archive):
 
 
 def test_a_second_run_stores_nothing_and_touches_nothing(data, sorted_once):
-    archive, facts, _ = sorted_once
+    archive, _, rows = sorted_once
     before = lasting(archive)
     again = rescan(archive, data).facts
     assert lasting(archive) == before
-    assert (again["seen"], again["stored"], again["bytes"]) == (facts["seen"], 0, facts["bytes"])
-    assert again["duplicate"] == facts["stored"] + facts["duplicate"]
-    assert again["reasons"] == facts["reasons"]
+    # What was expanded is not opened again, so its members are not met.
+    own = {path: row for path, row in rows.items() if not is_member(path)}
+    size = sum(os.lstat(data / path).st_size for path in own)
+    assert (again["seen"], again["stored"], again["bytes"]) == (len(own), 0, size)
+    found = Counter(row["outcome"] for row in own.values())
+    found["duplicate"] += found.pop("stored")
+    assert {kind: again[kind] for kind in KINDS} == {kind: found[kind] for kind in KINDS}
 
 
 # -- pixels ---------------------------------------------------------------------------------------------
