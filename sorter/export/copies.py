@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from sorter.export.names import series_name
 from sorter.export.outcome import Exported, State
-from sorter.export.writing import ExportError, check_free, new_file
+from sorter.export.writing import ExportError, check_free, new_file, why
 from sorter.organizer.layout import Layout
 from sorter.organizer.names import path_key
 from sorter.selection import Chosen, Selection
@@ -79,11 +78,6 @@ def export_zip(
         yield Exported(
             _name(series.instances[0]), series.uid, State.EXPORTED, (target,), len(series.instances)
         )
-
-
-def why(error: Exception) -> str:
-    """What is wrong, without a path."""
-    return os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
 
 
 def _copy(one: Chosen, target: Path) -> None:

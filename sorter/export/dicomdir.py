@@ -17,10 +17,9 @@ from pathlib import Path
 from pydicom import Dataset
 from pydicom.fileset import FileSet
 
-from sorter.export.copies import why
 from sorter.export.names import series_name
 from sorter.export.outcome import Exported, State
-from sorter.export.writing import ExportError
+from sorter.export.writing import ExportError, why
 from sorter.selection import Chosen, Selection, Series
 from sorter.volume import VolumeError
 from sorter.volume.frames import open_header

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,17 +34,22 @@ def export(
     Raises
     ------
     ConfigError
-        The extra ``formats`` is needed and not installed, or one file was named for several.
+        The extra ``formats`` is needed and not installed, one file was named for several, or the destination
+        is a file of another form.
     """
     _check_extras(options)
+    _check_destination(destination, options.to)
     for path, why in selection.refused:
         yield Exported(_file_name(path), "", State.REFUSED, detail=why, source=path)
+    others = [path for path in selection.other if path.name.lower().endswith(_NIFTI_ENDINGS)]
+    others = others if options.to in PICTURES else []
+    if left := len(selection.other) - len(others):
+        what = "one file is" if left == 1 else f"{left} files are"
+        yield Exported("other files", "", State.LEFT_OUT, detail=f"{what} not DICOM")
     if options.to in COPIES:
         yield from _copies(selection, destination, options, layout, dry_run=dry_run)
         return
     is_file = destination.name.endswith(SUFFIXES[options.to])
-    others = [path for path in selection.other if path.name.endswith(_NIFTI_ENDINGS)]
-    others = others if options.to in PICTURES else []
     if is_file and len(selection.series) + len(others) > 1:
         raise ConfigError("one file was named for several series: name a folder")
     names = Names()
@@ -89,6 +95,16 @@ def _check_extras(options: Options) -> None:
             __import__(name)
         except ImportError:
             raise ConfigError(f"--to {options.to} needs more: pip install 'sorter[formats]'") from None
+
+
+def _check_destination(destination: Path, form: Form) -> None:
+    name = destination.name.lower()
+    if destination.is_dir() or name.endswith(SUFFIXES.get(form, ())):
+        return
+    if os.path.lexists(destination):
+        raise ConfigError("DEST, the last argument, is a file that is there already: name a folder")
+    if other := next((one for one, endings in SUFFIXES.items() if name.endswith(endings)), None):
+        raise ConfigError(f"DEST is named as {other}, and --to says {form}")
 
 
 def _file_name(path: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -16,13 +15,14 @@ from pydicom.dataset import Dataset
 from sorter.export.forms import SUFFIXES, Form, Options
 from sorter.export.montage import Picture, montage, sampled
 from sorter.export.outcome import Exported, State
-from sorter.export.writing import ExportError, check_free, new_file
+from sorter.export.writing import ExportError, check_free, new_file, why
 from sorter.picture import NoPictureError, frames, picture
 from sorter.selection import Series
 from sorter.volume.values import number, numbers, silenced
 
 USUAL_MS = 100.0
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_TROUBLES = (ExportError, NoPictureError, OSError, MemoryError)
 _LEAST_MS = 20.0  # viewers of GIF slow down below that
 
 
@@ -51,7 +51,7 @@ def export_pictures(
         try:
             dataset = _read(path)
         except (NoPictureError, OSError) as error:
-            yield Exported(base.name, series.uid, State.REFUSED, detail=_why(error), source=path)
+            yield Exported(base.name, series.uid, State.REFUSED, detail=why(error), source=path)
             continue
         if not any(keyword in dataset for keyword in _PIXELS):
             yield Exported(base.name, series.uid, State.LEFT_OUT, detail="it has no pixel data", source=path)
@@ -74,8 +74,8 @@ def _together(
         check_free(target)
         if not dry_run:
             save_together(target, (one for _, one in drawn(shots, options)), options, length)
-    except (ExportError, NoPictureError) as error:
-        return Exported(target.stem, series.uid, State.REFUSED, detail=str(error))
+    except _TROUBLES as error:
+        return Exported(target.stem, series.uid, State.REFUSED, detail=why(error))
     return Exported(target.stem, series.uid, State.EXPORTED, (target,), len(shots))
 
 
@@ -91,16 +91,12 @@ def _each(
             check_free(*(targets[shot] for shot in mine))
             for shot, shown in () if dry_run else drawn(mine, options):
                 save(targets[shot], [shown], options.to)
-        except (ExportError, NoPictureError) as error:
-            yield Exported(base.name, series.uid, State.REFUSED, detail=str(error), source=path)
+        except _TROUBLES as error:
+            yield Exported(base.name, series.uid, State.REFUSED, detail=why(error), source=path)
         else:
             written += [targets[shot] for shot in mine]
     if written:
         yield Exported(base.name, series.uid, State.EXPORTED, tuple(written), len(written))
-
-
-def _why(error: Exception) -> str:
-    return os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
 
 
 def is_animated(options: Options) -> bool:

@@ -18,7 +18,7 @@ from sorter.export.forms import Options
 from sorter.export.montage import Picture, sampled
 from sorter.export.outcome import Exported, State
 from sorter.export.pictures import USUAL_MS, is_animated, save, save_together, with_suffix
-from sorter.export.writing import ExportError, check_free
+from sorter.export.writing import ExportError, check_free, why
 from sorter.volume.model import Array
 
 _AXES = {"i": 0, "j": 1, "k": 2}
@@ -45,9 +45,8 @@ def export_slices(path: Path, base: Path, options: Options, *, dry_run: bool = F
         check_free(*targets)
         if not dry_run:
             _write(targets, moved, (across, up), options)
-    except (ExportError, OSError) as error:
-        why = str(error) if isinstance(error, ExportError) else "cannot be read or written"
-        return Exported(base.name, "", State.REFUSED, detail=why, source=path)
+    except (ExportError, OSError, MemoryError) as error:
+        return Exported(base.name, "", State.REFUSED, detail=why(error), source=path)
     return Exported(base.name, "", State.EXPORTED, tuple(targets), len(targets), values.shape)
 
 
@@ -65,9 +64,10 @@ def read_ras(path: Path) -> tuple[Array, tuple[float, float, float]]:
             found = nibabel.as_closest_canonical(nibabel.load(path))
             values: Array = np.asanyarray(found.dataobj)
             i, j, k = nibabel.affines.voxel_sizes(found.affine)
-        except OSError:
-            raise
-        except Exception as error:  # noqa: BLE001 - nibabel raises many kinds
+        except Exception as error:
+            # nibabel raises many kinds, and OSError where data end.
+            if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno):
+                raise
             raise ExportError(f"cannot be read as NIfTI ({type(error).__name__})") from None
     if values.ndim < 3:
         values = values.reshape(*values.shape, *(1,) * (3 - values.ndim))

@@ -16,7 +16,7 @@ from sorter.export.names import Names
 from sorter.export.nifti import Nifti, is_turned, nifti, write
 from sorter.export.outcome import Exported, State
 from sorter.export.sidecar import sidecar
-from sorter.export.writing import ExportError, check_free, new_file
+from sorter.export.writing import ExportError, check_free, new_file, why
 from sorter.selection import Series
 from sorter.volume import ORDER, RGB, Stack, Survey, Volume, VolumeError, read_stack, survey
 from sorter.volume.frames import open_header
@@ -51,9 +51,9 @@ def _unusable(series: Series, found: Survey, name: str) -> Iterator[Exported]:
         reasons = "; ".join(sorted({why for _, why in found.unusable}))
         yield Exported(name, series.uid, State.LEFT_OUT, detail=f"no volume: {reasons}")
         return
-    for path, why in found.unusable:
+    for path, reason in found.unusable:
         state = State.REFUSED if path in found.faulty else State.LEFT_OUT
-        yield Exported(name, series.uid, state, detail=why, source=path)
+        yield Exported(name, series.uid, state, detail=reason, source=path)
 
 
 def _export(
@@ -73,9 +73,9 @@ def _export(
         for path, write_to in zip(targets, contents, strict=True):
             with new_file(path) as out:
                 write_to(out)
-    except (VolumeError, ExportError) as error:
+    except (VolumeError, ExportError, OSError, MemoryError) as error:
         source = error.path if isinstance(error, VolumeError) else None
-        refused = Exported(name, uid, State.REFUSED, detail=str(error), source=source)
+        refused = Exported(name, uid, State.REFUSED, detail=why(error), source=source)
         return replace(refused, shape=stack.shape, flags=stack.flags)
     return replace(done, shape=shape, flags=volume.flags)
 

@@ -14,6 +14,13 @@ class ExportError(Exception):
     """One thing cannot be exported, and why; without patient data, and without paths."""
 
 
+def why(error: Exception) -> str:
+    """What is wrong, without a path, and without what a library says."""
+    if isinstance(error, OSError):  # libraries raise it without a number too, where data end
+        return os.strerror(error.errno) if error.errno else f"cannot be read ({type(error).__name__})"
+    return "there is not enough memory for it" if isinstance(error, MemoryError) else str(error)
+
+
 @contextlib.contextmanager
 def new_file(path: Path) -> Iterator[BinaryIO]:
     """A file to write that gets its name when it is complete.
@@ -21,15 +28,19 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
     Raises
     ------
     ExportError
-        A file of that name is there already.
+        A file of that name is there already, or none can be made there.
     OSError
-        It cannot be written.
+        It cannot be written to its end.
     """
     check_free(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        with part.open("xb") as out:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        opened = part.open("xb")
+    except OSError as error:
+        raise ExportError(f"DEST cannot be written: {why(error)}") from None
+    try:
+        with opened as out:
             yield out
         _name(part, path)
     finally:

@@ -36,9 +36,10 @@ def open_nifti(path: Path) -> Any:
     with silenced():
         try:
             return nibabel.load(path)
-        except OSError:
-            raise
-        except Exception as error:  # noqa: BLE001 - nibabel raises many kinds
+        except Exception as error:
+            # nibabel raises many kinds, and OSError where data end.
+            if isinstance(error, OSError) and error.errno:
+                raise
             raise UnreadableError(f"is neither DICOM nor NIfTI ({type(error).__name__})") from None
 
 

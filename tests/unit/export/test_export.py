@@ -305,6 +305,45 @@ def test_a_file_that_a_file_set_cannot_hold_does_not_keep_the_others_back(series
     assert len(FileSet(tmp_path / "out" / "DICOMDIR")) == 3
 
 
+@pytest.mark.parametrize("form", ["nifti", "npz", "png", "gif", "dicom", "zip"])
+def test_where_nothing_can_be_written_each_series_says_so(series, tmp_path, form):
+    (tmp_path / "full").write_bytes(b"")
+    found = {(one.state, one.detail) for one in run(form, tmp_path / "full/out", series)}
+    assert found == {("refused", "DEST cannot be written: Not a directory")}
+
+
+@pytest.mark.parametrize("form", ["nifti", "npz", "png", "gif", "dicom", "dicomdir"])
+def test_a_file_that_is_there_is_no_destination(series, tmp_path, form):
+    (tmp_path / "b.dcm").write_bytes(b"precious")
+    with pytest.raises(ConfigError, match="a file that is there already"):
+        run(form, tmp_path / "b.dcm", series)
+    assert (tmp_path / "b.dcm").read_bytes() == b"precious"
+
+
+def test_a_destination_named_as_another_form_is_a_mistake(series, tmp_path):
+    with pytest.raises(ConfigError, match="named as jpeg, and --to says png"):
+        run("png", tmp_path / "out.jpg", series)
+
+
+@pytest.mark.parametrize("form", ["nifti", "png", "dicom", "zip"])
+def test_files_that_are_not_dicom_are_left_out_and_told_once(series, tmp_path, form):
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / "in" / name).write_text("x")
+    left = [one for one in run(form, tmp_path / "out", tmp_path / "in") if one.state == "left_out"]
+    assert [one.detail for one in left] == ["2 files are not DICOM"]
+
+
+@pytest.mark.parametrize("form", ["nifti", "npz", "png", "gif"])
+def test_what_does_not_fit_into_memory_is_refused_and_the_rest_goes_on(series, tmp_path, form, monkeypatch):
+    def full(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr("sorter.export.volumes.read_stack", full)
+    monkeypatch.setattr("sorter.export.pictures.picture", full)
+    details = {one.detail for one in run(form, tmp_path / "out", series)}
+    assert details == {"there is not enough memory for it"}
+
+
 def test_a_file_set_goes_to_an_empty_folder_only(series, tmp_path):
     drop(tmp_path, "out/there", b"x")
     (found,) = run("dicomdir", tmp_path / "out", series)
