@@ -23,6 +23,7 @@ from sorter.volume.times import times
 from sorter.volume.values import items, number, numbers, silenced, text, value, whole
 
 _PHILIPS_SCALE = (0x2005140F, 0x2005100E)  # the private sequence of a frame, and Scale Slope
+_AXIAL = 0.999  # cosine of the angle up to which frames are axial
 _MOST_FRAMES = 1_000_000
 
 
@@ -179,14 +180,18 @@ def _positions_of_frames(dataset: Dataset, count: int) -> list[Vector]:
     orientation = numbers(geometry, "ImageOrientationPatient", 6)
     if not (offsets and first and orientation):
         return []
-    if offsets[0]:  # absolute: coordinates along the normal, in the patient's system
-        offsets = tuple(one - offsets[0] for one in offsets)
     normal = np.cross(orientation[:3], orientation[3:])
+    if offsets[0]:  # absolute: z coordinates of axial frames, whichever way their normal leads
+        offsets = tuple(one - offsets[0] for one in offsets)
+        normal = np.array((0.0, 0.0, 1.0)) if abs(normal[2]) > _AXIAL else normal
     points = np.array(first) + np.outer(offsets, normal)
     return [(float(x), float(y), float(z)) for x, y, z in points]
 
 
 def _rescale(dataset: Dataset, groups: Groups) -> tuple[float, float]:
+    is_colour = text(dataset, "PhotometricInterpretation") == "PALETTE COLOR"
+    if is_colour or whole(dataset, "SamplesPerPixel", 1) > 1 or items(dataset, "ModalityLUTSequence"):
+        return (1.0, 0.0)
     item = groups.item("PixelValueTransformationSequence", "RescaleSlope")
     slope, intercept = number(item, "RescaleSlope"), number(item, "RescaleIntercept")
     if slope is None and (dose := number(dataset, "DoseGridScaling")):

@@ -14,9 +14,10 @@ from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from sorter.picture.decoding import NoPictureError, decoded
+from sorter.picture.tables import coloured, looked_up
 from sorter.volume.errors import VolumeError
 from sorter.volume.model import RGB, Array, Flag, Frame, Likeness, Stack, Tile, Volume
-from sorter.volume.values import silenced
+from sorter.volume.values import items, silenced, text
 
 _Slot = tuple[int, int, Frame]  # time, slice, and the frame that belongs there
 
@@ -60,7 +61,9 @@ def _read_file(
         if values.shape[:2] != (like.rows, like.columns):
             raise VolumeError("the pixels are not of the size that the header says")
         if values.ndim == 3:
-            values = np.ascontiguousarray(values.astype(np.uint8, copy=False)).view(RGB)[..., 0]
+            if values.dtype != np.uint8:
+                raise VolumeError(f"has colours of {8 * values.itemsize} bits; a volume has 8 of each")
+            values = np.ascontiguousarray(values).view(RGB)[..., 0]
         if out is None:
             shape = (len(stack.frames), len(stack.frames[0]), like.rows, like.columns)
             out = np.zeros(shape, values.dtype.newbyteorder("="))
@@ -123,17 +126,27 @@ def _read_pixels(path: Path, wanted: list[int]) -> Iterator[Array]:
             dataset = dcmread(path, force=True)
             if _transfer_syntax(dataset).is_encapsulated:
                 for index in wanted:  # by the archive's own decoders, where they can
-                    yield decoded(dataset, index)
+                    yield _meant(decoded(dataset, index), dataset)
             elif len(wanted) == 1 and _is_single(dataset):
-                yield dataset.pixel_array
+                yield _meant(dataset.pixel_array, dataset)
             else:
-                yield from iter_pixels(dataset, indices=wanted)
+                for values in iter_pixels(dataset, indices=wanted):
+                    yield _meant(values, dataset)
         except (GeneratorExit, MemoryError):
             raise
         except NoPictureError as error:
             raise VolumeError(str(error)) from None
         except Exception as error:  # noqa: BLE001 - decoders raise many kinds; their texts may quote values
             raise VolumeError(f"pixels cannot be decoded ({type(error).__name__})") from None
+
+
+def _meant(stored: Array, dataset: Dataset) -> Array:
+    """The colours of a palette, or what a Modality LUT makes of the values; else what is stored."""
+    if text(dataset, "PhotometricInterpretation") == "PALETTE COLOR":
+        return coloured(stored, dataset)
+    if tables := items(dataset, "ModalityLUTSequence"):
+        return looked_up(stored, tables[0], dataset)[0]
+    return stored
 
 
 def _transfer_syntax(dataset: FileDataset) -> UID:

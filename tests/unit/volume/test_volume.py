@@ -266,6 +266,65 @@ def test_colours_in_time_are_voxels_of_three_values(tmp_path):
     np.testing.assert_array_equal(found.array["B"][..., 0, 1], (colours[..., 2] + 2)[::-1].T)
 
 
+def test_colours_of_16_bits_are_refused_and_never_cut_to_8(tmp_path):
+    pixels = np.full((ROWS, COLUMNS, 3), 500, "<u2")
+    wide = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0}
+    with pytest.raises(VolumeError, match="colours of 16 bits"):
+        volume_of(tmp_path, [one_slice(1, (0, 0, 0), pixels=pixels, **wide)])
+
+
+def test_colours_have_no_rescale(tmp_path):
+    pixels = np.full((ROWS, COLUMNS, 3), 50, "u1")
+    said = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0}
+    bits = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "RescaleSlope": 2, "RescaleIntercept": 1}
+    found = volume_of(tmp_path, [one_slice(1, (0, 0, 0), pixels=pixels, **said, **bits)])
+    assert found.array[0, 0, 0].tolist() == (50, 50, 50)
+
+
+def test_a_modality_lut_makes_the_values_and_no_slope_does(tmp_path):
+    table = pydicom.Dataset()
+    table.LUTDescriptor = [24, 1000, 16]
+    table.add_new("LUTData", "US", [7 * number for number in range(24)])
+    found = volume_of(
+        tmp_path, [one_slice(1, (0, 0, 0), ModalityLUTSequence=[table], RescaleSlope=3, RescaleIntercept=0)]
+    )
+    assert (found.array == 7 * (voxels(1).astype(int) - 1000)).all()
+
+
+def test_indices_of_a_palette_are_told_as_their_colours(tmp_path):
+    palette = {"PhotometricInterpretation": "PALETTE COLOR"}
+    for place, name in enumerate(("Red", "Green", "Blue")):
+        palette[f"{name}PaletteColorLookupTableDescriptor"] = [24, 1000, 16]
+        palette[f"{name}PaletteColorLookupTableData"] = (
+            np.arange(24, dtype="<u2") * 257 * (place + 1)
+        ).tobytes()
+    found = volume_of(tmp_path, [one_slice(1, (0, 0, 0), **palette)])
+    assert found.array[COLUMNS - 1, 0, 0].tolist() == (23, 46, 69)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "offsets", "last"),
+    [
+        (AXIAL, [0, 2, 4], 54),
+        (AXIAL, [50, 52, 54], 54),
+        ((1, 0, 0, 0, -1, 0), [0, 2, 4], 46),
+        ((1, 0, 0, 0, -1, 0), [50, 52, 54], 54),
+        ((1, 0, 0, 0, -1, 0), [50, 48, 46], 46),
+    ],
+)
+def test_offsets_of_frames_are_along_the_normal_or_coordinates_of_axial_frames(
+    tmp_path, orientation, offsets, last
+):
+    pixels = np.concatenate([values(mark) for mark in (1, 2, 3)])
+    data = one_slice(
+        1, (10, 20, 50), pixels=pixels, orientation=orientation, Rows=ROWS, NumberOfFrames=3,
+        GridFrameOffsetVector=offsets,
+    )  # fmt: skip
+    found = volume_of(tmp_path, [data])
+    k = int(np.argwhere(found.array[0, -1] == 3000)[0, 0])
+    assert world(found, 0, ROWS - 1, k) == pytest.approx((10, 20, last))
+
+
 def test_slices_without_positions_are_in_the_order_of_their_numbers_and_told(tmp_path):
     files = [one_slice(k, (0, 0, 0), ImagePositionPatient=None) for k in (2, 1, 3)]
     found = volume_of(tmp_path, files)
