@@ -40,12 +40,15 @@ def export_pictures(
 ) -> Iterator[Exported]:
     """Write the pictures of a series: one outcome, and one for each file that cannot be shown.
 
+    All that have no pixels share one.
+
     Parameters
     ----------
     base
         Path without suffix; pictures of single frames go into a folder of that name.
     """
     shots: list[Shot] = []
+    bare: list[Path] = []
     length = USUAL_MS
     for path in series.paths:
         try:
@@ -54,11 +57,17 @@ def export_pictures(
             yield Exported(base.name, series.uid, State.REFUSED, detail=why(error), source=path)
             continue
         if not any(keyword in dataset for keyword in _PIXELS):
-            yield Exported(base.name, series.uid, State.LEFT_OUT, detail="it has no pixel data", source=path)
+            bare.append(path)
             continue
         length = _milliseconds(dataset) or length
         count = frames(dataset)
         shots += [Shot(path, frame, count) for frame in range(count)]
+    if bare:
+        several = f"{len(bare)} instances have" if len(bare) > 1 else "it has"
+        source = bare[0] if len(bare) == 1 else None
+        yield Exported(
+            base.name, series.uid, State.LEFT_OUT, detail=f"{several} no pixel data", source=source
+        )
     if shots and (options.montage or is_animated(options)):
         yield _together(series, shots, with_suffix(base, options.to), options, length, dry_run=dry_run)
     elif shots:

@@ -104,10 +104,14 @@ def _stacked(group: list[Frame]) -> list[Stack]:
 
 
 def _without_copies(group: list[Frame]) -> tuple[list[Frame], list[Flag]]:
-    """Without the second and further copies of an instance."""
+    """Without the second and further copies of an instance.
+
+    What has the SOP Instance UID of another slice, but a place, time or number of its own, is no copy.
+    """
     seen: dict[tuple[Any, ...], Frame] = {}
     for frame in group:
-        seen.setdefault((frame.sop_instance_uid or frame.path, frame.index, frame.tile), frame)
+        which = (frame.sop_instance_uid or frame.path, frame.index, frame.tile)
+        seen.setdefault((*which, frame.position, frame.number, *frame.times.items()), frame)
     copies = len(group) - len(seen)
     flags = [Flag("copy", f"{copies} frames come twice, with one SOP Instance UID; one of each is used")]
     return list(seen.values()), flags if copies else []

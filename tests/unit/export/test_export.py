@@ -247,6 +247,14 @@ def test_one_instance_that_cannot_be_shown_does_not_keep_the_others_back(series,
     ]
 
 
+def test_reports_of_a_series_are_told_in_one_line(tmp_path):
+    without = {"Rows": None, "Columns": None, "PixelData": None, "ContentSequence": [pydicom.Dataset()]}
+    reports = [dicom(number, SOPClassUID=BasicTextSRStorage, **without) for number in (1, 2, 3)]
+    write(tmp_path / "in", reports)
+    (left,) = run("png", tmp_path / "out", tmp_path / "in")
+    assert (left.state, left.detail) == ("left_out", "3 instances have no pixel data")
+
+
 def test_a_report_has_no_picture_and_is_no_failure(series, tmp_path):
     drop(series, "report", dicom(1, series=2, SOPClassUID=BasicTextSRStorage, Rows=None, Columns=None,
                                  PixelData=None, ContentSequence=[pydicom.Dataset()]))  # fmt: skip

@@ -102,6 +102,12 @@ def test_two_copies_of_an_instance_are_one_slice_and_told(tmp_path):
     assert codes(found.flags) == ["copy"]
 
 
+def test_slices_that_share_one_sop_instance_uid_are_no_copies(tmp_path):
+    files = [one_slice(mark, (10, 20, mark), SOPInstanceUID="1.2.3") for mark in (1, 2, 3)]
+    found = volume_of(tmp_path, files)
+    assert (found.array == voxels(1, 2, 3)).all()
+
+
 def test_a_localizer_in_the_series_is_a_volume_of_its_own(tmp_path):
     localizer = one_slice(9, (0, 0, 0), orientation=SAGITTAL, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
     found = volume.read(write(tmp_path, [*axial([0, 1, 2]), localizer]))
