@@ -20,6 +20,7 @@ from sorter.errors import ArchiveFullError, IndexBusyError
 from sorter.intake import BATCH_FILES, Batches, Intake, Tally
 from sorter.model import Candidate, Kind, Outcome, Reason, Refused
 from sorter.organizer.lease import META
+from sorter.unpack.beside import may_be_sidecar
 
 __all__ = ["Daemon", "Duty"]
 
@@ -57,6 +58,7 @@ class Daemon:
         self._duties = Duties(duties)
         self._in_flight: dict[tuple[str, str], int] = {}  # handed out in this round: its bytes until it is in
         self._set_aside = 0  # in this round, for want of room
+        self._told: set[str] = set()  # folders in which this batch had sidecars
         self._full = False  # this round ended for want of room
         self._careful = False
         self.tally = Tally()
@@ -117,6 +119,9 @@ class Daemon:
             self._alive()
             for outcome in outcomes:
                 self._count(outcome)
+            if self._told:
+                self._drops.hurry(self._told)
+                self._told.clear()
             kinds = Counter(str(outcome.kind) for outcome in outcomes)
             log.get().info("batch", count=len(outcomes), **kinds)
             self._worked_at = time.monotonic()
@@ -220,21 +225,39 @@ class Daemon:
         """Wait for what may still be growing or become readable, instead of refusing it."""
         if refused.kind is not Kind.REJECTED or refused.candidate.held:
             return refused  # a member of an archive that is whole does not grow
-        if refused.reason in (Reason.UNREADABLE, Reason.NEEDS_INFO):
+        if refused.reason is Reason.UNREADABLE:
             return replace(refused, kind=Kind.DEFERRED)
-        if refused.reason in _MAY_GROW and not self._drops.gave_enough_time(refused.candidate):
+        had_time = self._drops.gave_enough_time(refused.candidate)
+        if refused.reason is Reason.NEEDS_INFO:
+            told = self._drops.is_asked_about(refused.candidate)  # the quarantine's note asks once
+            return refused if had_time and not told else replace(refused, kind=Kind.DEFERRED)
+        if had_time:
+            return refused
+        if refused.reason in _MAY_GROW:
+            return replace(refused, kind=Kind.DEFERRED, reason=Reason.INCOMPLETE)
+        if refused.reason is Reason.NOT_DICOM and self._may_be_sidecar(refused.candidate):
             return replace(refused, kind=Kind.DEFERRED, reason=Reason.INCOMPLETE)
         return refused
+
+    def _may_be_sidecar(self, candidate: Candidate) -> bool:
+        """Whether the file that it speaks of may still come."""
+        return self._intake.recipe.wanted.converts and may_be_sidecar(candidate.name)
 
     def _count(self, outcome: Outcome) -> None:
         candidate = outcome.candidate
         if candidate.held and outcome.kind is Kind.DEFERRED:
             return  # so is the file around it
         self._in_flight[candidate.folder, candidate.name] = 0
+        if outcome.reason is Reason.NEEDS_INFO and not candidate.held:
+            note = self._intake.archive.locate(outcome.path) if outcome.path else ""
+            self._drops.ask(candidate, note)
+        elif outcome.kind is not Kind.DEFERRED:
+            self._drops.forget(candidate)
         if outcome.kind is Kind.DEFERRED:
             self._drops.settler.defer(candidate, time.monotonic(), outcome.reason or Reason.CHANGING)
             return
-        self._drops.settler.forget(candidate.folder, candidate.name)
+        if outcome.reason is Reason.SIDECAR:
+            self._told.add(candidate.folder)
         self.tally.add(outcome.kind, outcome.reason, candidate.size)
         if outcome.kind in (Kind.REJECTED, Kind.CONFLICT):
             log.get().warning(

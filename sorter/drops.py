@@ -5,15 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from sorter import log
 from sorter.duties import Trouble
 from sorter.intake import SAFE, Intake
-from sorter.model import Candidate, Kind
-from sorter.observer.settle import Settler, age_by_clock, quiet_by_clock
+from sorter.model import Candidate, Kind, Reason
+from sorter.observer.settle import Settler, age_by_clock, lies_below, quiet_by_clock
 from sorter.observer.walk import Listing, RootUnavailable, Walker, look, no_words
 from sorter.observer.watch import Watch, keeps_our_time
+from sorter.unpack.beside import State, state, voxels
 
 # A walk on every wake, but not so often that walking itself keeps a core busy.
 WAKE_PAUSE = 0.1
@@ -27,6 +28,8 @@ DEEP_SHARE = 0.002
 TROUBLES_KEPT = 10
 # More files than this are not remembered as waiting at once; the rest is met again by the next walk.
 MOST_WAITING = 100_000
+# What was written so shortly before may have come while the file that it speaks of was tried.
+STATE_AGE_NS = 60 * 10**9
 
 
 class DropFolders:
@@ -72,6 +75,9 @@ class DropFolders:
         self.settler = Settler(config.settle_seconds, config.incomplete_seconds)
         self._next_walk = self._next_deep = self._walked_at = self._supervise_at = 0.0
         self._unreadable: set[str] = set()
+        # What needs to be told more: all that was said of it when it was tried, and what people were asked.
+        self._asked: dict[tuple[str, str], State] = {}
+        self._noted: dict[tuple[str, str], tuple[Candidate, str]] = {}
         self._passed_over: Counter[str] = Counter()
         self._troubles: list[str] = []
         self.last_walk: dict[str, float | int | bool] = {}
@@ -123,7 +129,7 @@ class DropFolders:
             again = look(due.path, due.root)
             if not isinstance(again, Candidate):
                 self.settler.forget(due.folder, due.name)
-            elif self.settler.observe(again, now, self._changed(again, now)):
+            elif self.settler.observe(again, now, self._changed(again, now)) and self._is_news(again, now):
                 yield again
 
     def walked(self) -> Iterator[Candidate]:
@@ -182,12 +188,13 @@ class DropFolders:
                     self._intake.retire(candidate, known[candidate].path)
         now = time.monotonic()
         for candidate in fresh:
-            if (
+            ready = (
                 self.quiet_for(candidate, self._config.settle_seconds) and not self.settler.holds(candidate)
             ) or (
                 len(self.settler) < MOST_WAITING
                 and self.settler.observe(candidate, now, self._changed(candidate, now))
-            ):
+            )
+            if ready and self._is_news(candidate, now):
                 yield candidate
 
     def _changed(self, candidate: Candidate, now: float) -> float | None:
@@ -206,6 +213,62 @@ class DropFolders:
         return self.quiet_for(candidate, self._config.incomplete_seconds) or self.settler.gave_enough_time(
             candidate, time.monotonic()
         )
+
+    # -- what needs to be told more ----------------------------------------------------------------------
+
+    def _is_news(self, candidate: Candidate, now: float) -> bool:
+        """Whether to try: not while the voxels still come, nor before anything new is said of a file."""
+        key = (candidate.folder, candidate.name)
+        if key in self._asked and self._asked[key] == self._state(candidate):
+            self.settler.defer(candidate, now, Reason.NEEDS_INFO)
+            return False
+        if self._by_clock.get(candidate.root, False):
+            for path in voxels(candidate):
+                beside = look(path, candidate.root)
+                if isinstance(beside, Candidate) and not self.quiet_for(beside, self._config.settle_seconds):
+                    self.settler.defer(candidate, now, Reason.SETTLING)
+                    return False
+        return True
+
+    def _state(self, candidate: Candidate) -> State:
+        _, note = self._noted.get((candidate.folder, candidate.name), (None, ""))
+        return state(candidate, note)
+
+    def ask(self, candidate: Candidate, note: str) -> None:
+        """Keep a file waiting until something new is said of it.
+
+        Parameters
+        ----------
+        note
+            Path of the quarantine's note that asks people for it from now on; or empty.
+        """
+        key = (candidate.folder, candidate.name)
+        if note:
+            self._noted[key] = candidate, note
+            self.settler.defer(candidate, time.monotonic(), Reason.NEEDS_INFO)
+        found = self._state(candidate)
+        newest = max((changed for _, _, changed in found), default=0)
+        if newest < time.time_ns() - STATE_AGE_NS and len(self._asked) < MOST_WAITING:
+            self._asked[key] = found
+        else:
+            self._asked.pop(key, None)  # it may have come while the file was looked at
+
+    def is_asked_about(self, candidate: Candidate) -> bool:
+        """Whether people were asked about this version already."""
+        known = self._noted.get((candidate.folder, candidate.name))
+        return known is not None and known[0] == candidate
+
+    def hurry(self, folders: Collection[str]) -> None:
+        """Something was said about the files in and below these folders."""
+        self.settler.hurry(folders, Reason.NEEDS_INFO, time.monotonic())
+        self._asked = {key: one for key, one in self._asked.items() if not lies_below(key[0], folders)}
+
+    def forget(self, candidate: Candidate) -> None:
+        """It has its final outcome."""
+        key = (candidate.folder, candidate.name)
+        self.settler.forget(*key)
+        self._asked.pop(key, None)
+        self._noted.pop(key, None)
 
     def _note_unreadable(self) -> None:
         """Each is logged when it is first met, and looked at again at every walk."""

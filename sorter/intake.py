@@ -21,7 +21,7 @@ from sorter.journal import finish
 from sorter.model import Candidate, Kind, Outcome, Reason, Refused
 from sorter.observer.emptied import Emptied
 from sorter.observer.retire import retire
-from sorter.organizer.archive import Archive
+from sorter.organizer.archive import QUARANTINE, Archive
 from sorter.organizer.layout import Layout, TemplateError, path_key
 from sorter.organizer.lease import META, RunsLease, clear_folder
 from sorter.organizer.tree import trouble
@@ -115,7 +115,8 @@ class Intake:
             self._stack = stack.pop_all()
         self.emptied = Emptied(config.settle_seconds)
         self._told: set[Candidate] = set()
-        wanted = Wanted(config.unpack, "nifti" in config.convert, tuple(map(str, config.pictures)))
+        answers = f"{config.archive}/{QUARANTINE}/{Reason.NEEDS_INFO}"
+        wanted = Wanted(config.unpack, "nifti" in config.convert, tuple(map(str, config.pictures)), answers)
         self.recipe = Recipe(self.archive.staging, frozenset(config.decompress), self.layout.keywords, wanted)
 
     def _open_archive(self, stack: contextlib.ExitStack) -> Archive:

@@ -233,6 +233,7 @@ class Refused:
 
     ``name`` is the staged copy for quarantine, or ``""`` where none is kept or none could be made.
     ``detail`` says what is wrong in words without patient data. ``header`` holds what could be read.
+    ``missing`` names the keywords that may be filled in, where it needs to be told more.
     """
 
     candidate: Candidate
@@ -242,6 +243,7 @@ class Refused:
     name: str = ""
     source_sha256: str = ""
     header: Header = field(default_factory=Header)
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

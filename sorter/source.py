@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from sorter.errors import ArchiveFullError
 from sorter.model import Candidate, Header, Kind, Reason
 from sorter.organizer.staging import Staging
 from sorter.organizer.tree import trouble
@@ -38,6 +39,7 @@ class Refusal(Exception):  # noqa: N818 - a verdict about one source
         super().__init__(detail)
         self.kind, self.reason, self.detail, self.header = kind, reason, detail, header or Header()
         self.source: Source | None = None
+        self.missing: tuple[str, ...] = ()  # keywords to fill in
 
 
 @dataclass(slots=True)
@@ -199,7 +201,7 @@ def _read_gzip(
     raw = f"{name}.raw"
     try:
         outer, inner = hashlib.sha256(), hashlib.sha256()
-        stream = _inflated(_hashed(_chunks(fd, candidate), outer), _most_inflated(candidate.size, staging))
+        stream = _inflated(_hashed(_chunks(fd, candidate), outer), Bounds.of(candidate.size, staging))
         head = next(stream, b"")
         if head[128:132] != b"DICM" and not opens(head):
             raise Refusal(Kind.REJECTED, Reason.NOT_DICOM, "a gzip file with no DICOM inside")
@@ -214,15 +216,31 @@ def _read_gzip(
     return Source(map_staged(staging, raw), inner.hexdigest(), outer.hexdigest(), raw)
 
 
-def _most_inflated(size: int, staging: Staging) -> int:
-    """How many bytes a gzip of ``size`` bytes may become: bounded by ratio, and by half the room there is.
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How many bytes may come out of a file: ``most`` for its size, and half the ``room`` there is."""
 
-    A mask of zeros deflates 1,000 to 1 as well as any bomb does, but is not large.
-    """
-    with trouble("look for room"):
-        facts = os.statvfs(staging.folder)
-    room = facts.f_bavail * facts.f_frsize // 2
-    return min(GZIP_LIMIT, room, max(GZIP_FREE, GZIP_RATIO * size))
+    most: int
+    room: int
+
+    @classmethod
+    def of(cls, size: int, staging: Staging, limit: int = 0) -> Bounds:
+        """Of a file of ``size`` bytes.
+
+        A mask of zeros deflates 1,000 to 1 as well as any bomb does, but is not large.
+        """
+        with trouble("look for room"):
+            facts = os.statvfs(staging.folder)
+        room = facts.f_bavail * facts.f_frsize // 2
+        return cls(min(limit or GZIP_LIMIT, max(GZIP_FREE, GZIP_RATIO * size)), room)
+
+    def check(self, given: int, what: str) -> None:
+        """Raise Refusal where so many bytes are too many; ArchiveFullError where the disk is too full."""
+        if given > self.most:
+            detail = f"{what} to more than {self.most} bytes, the most for its size"
+            raise Refusal(Kind.REJECTED, Reason.TOO_LARGE, detail)
+        if given > self.room:
+            raise ArchiveFullError(f"no room for a packed file: {what} to more than {self.room} bytes")
 
 
 def _prepend(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
@@ -236,7 +254,7 @@ def _hashed(chunks: Iterator[bytes], digest: hashlib._Hash) -> Iterator[bytes]:
         yield chunk
 
 
-def _inflated(chunks: Iterator[bytes], most: int) -> Iterator[bytes]:
+def _inflated(chunks: Iterator[bytes], bounds: Bounds) -> Iterator[bytes]:
     """The inflated stream in bounded pieces; stops a bomb (trap 21)."""
     inflater = zlib.decompressobj(wbits=31)
     given = 0
@@ -249,11 +267,7 @@ def _inflated(chunks: Iterator[bytes], most: int) -> Iterator[bytes]:
                 piece = inflater.decompress(rest, _CHUNK)
                 rest = inflater.unconsumed_tail
                 given += len(piece)
-                if given > most:
-                    detail = (
-                        f"inflates to more than {most} bytes, the most for its size and for the room left"
-                    )
-                    raise Refusal(Kind.REJECTED, Reason.TOO_LARGE, detail)
+                bounds.check(given, "inflates")
                 if piece:
                     yield piece
             # What follows the stream may be zeros (padding), not another stream: it would be lost unseen.

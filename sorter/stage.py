@@ -19,13 +19,13 @@ from sorter.parser.encapsulation import release
 from sorter.parser.header import check_uids, is_dicomdir, read_header, wanted_tags
 from sorter.sharing import DIED, Begun, begin, digest, make_durable, native_instance
 from sorter.source import Refusal, Source, check_unchanged, map_path, map_staged, read
+from sorter.unpack.beside import TEMPLATE, is_sidecar
 
 if TYPE_CHECKING:
     from sorter.parser.fingerprint import Fingerprint
 
 # What needs no decoder, so that numpy is not even imported: PS3.5 A.1, A.2, A.3, A.5.
 _HEAD = 1024
-TEMPLATE = "_template.dcm"
 _NATIVE = frozenset(f"1.2.840.10008.1.2{suffix}" for suffix in ("", ".1", ".1.99", ".2"))
 
 
@@ -63,7 +63,7 @@ def _opened(
     candidate: Candidate, source: Source, refusal: Refusal, name: str, job: Job
 ) -> Refused | Expanded:
     """What is no instance may hold or become some, or belong to what does."""
-    from sorter.unpack.expand import expand, is_sidecar  # noqa: PLC0415 - zipfile, tarfile: not for DICOM
+    from sorter.unpack.expand import expand  # noqa: PLC0415 - zipfile, tarfile: not for DICOM
 
     form = job.wanted.form(source.data[:_HEAD], len(source.data), candidate.folder)
     if form is None:
@@ -75,17 +75,22 @@ def _opened(
     try:
         found = expand(
             candidate, content or candidate.path, source.outer_sha256, form,
-            name=name, staging=job.staging, wanted=job.wanted,
+            inside_sha256=source.sha256, name=name, staging=job.staging, wanted=job.wanted,
         )  # fmt: skip
         check_unchanged(candidate)
     except ArchiveError:
+        _drop_members(name, job)  # they may be what fills the disk
         raise
     except Exception as error:  # noqa: BLE001 - the worker's edge: whatever a damaged archive makes of a parser
-        for held in job.staging.found(f"{name}~"):
-            job.staging.discard(held)
+        _drop_members(name, job)
         return _refused(candidate, source, _verdict(error), name, job)
     _drop_raw(source, job)
     return found
+
+
+def _drop_members(name: str, job: Job) -> None:
+    for held in job.staging.found(f"{name}~"):
+        job.staging.discard(held)
 
 
 def _verdict(error: Exception) -> Refusal:
@@ -175,13 +180,17 @@ def _refused(candidate: Candidate, source: Source | None, refusal: Refusal, name
             job.staging.discard(leftover)
     # What only needs to be told more stays where it is, and is looked at again.
     waits = refusal.reason is Reason.NEEDS_INFO and not candidate.held
+    if waits and source is not None:
+        sha256 = source.outer_sha256
     if source is not None and refusal.kind is Kind.REJECTED and not waits:
         kept = source.name or name
         if not source.name:
             job.staging.write(name, [source.data[:]], sync=job.sync)
     elif source is not None and source.name:
         job.staging.discard(source.name)
-    return Refused(candidate, refusal.kind, refusal.reason, refusal.detail, kept, sha256, refusal.header)
+    return Refused(
+        candidate, refusal.kind, refusal.reason, refusal.detail, kept, sha256, refusal.header, refusal.missing
+    )
 
 
 def compare(paths: tuple[str, ...]) -> list[Fingerprint] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import count
 
@@ -130,6 +131,14 @@ class Settler:
         entry.ready_at = now + self._backoff(entry.attempts)
         self._wait(key, entry)
 
+    def hurry(self, folders: Collection[str], reason: str, now: float) -> None:
+        """Those that wait for a reason, in or below one of these folders, are due now."""
+        for key, entry in self._waiting.items():
+            if entry.reason == reason and lies_below(key[0], folders):
+                entry.ready_at = now
+                entry.scheduled = now
+                heapq.heappush(self._heap, (now, next(self._serial), entry))
+
     def gave_enough_time(self, candidate: Candidate, now: float) -> bool:
         """Whether this version was seen ``incomplete`` seconds ago or longer, and never changed since.
 
@@ -201,6 +210,15 @@ class Settler:
             else:
                 return entry
         return None
+
+
+def lies_below(folder: str, others: Collection[str]) -> bool:
+    """Whether a folder is one of these, or lies below one."""
+    while folder:
+        if folder in others:
+            return True
+        folder = folder.rpartition("/")[0]
+    return False
 
 
 def quiet_by_clock(candidate: Candidate, wall_ns: int, quiet: float) -> bool:

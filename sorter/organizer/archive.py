@@ -46,6 +46,7 @@ _KEY_HEADERS = (
 )  # fmt: skip
 _CHUNK = 1 << 20
 QUARANTINE = f"{META}/quarantine"
+FILL_IN = "fill_in"
 # Trouble of this process or of the disk, which says nothing about what lies under a name.
 _SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)
 
@@ -304,6 +305,7 @@ class Archive:
                 name=one.name,
                 sha256=one.source_sha256,
                 header=one.header,
+                missing=one.missing,
             )
         return Outcome(
             one.candidate, one.kind, one.reason, one.detail, path=path, source_sha256=one.source_sha256
@@ -319,6 +321,7 @@ class Archive:
         sha256: str,
         header: Header,
         existing: str = "",
+        missing: Sequence[str] = (),
     ) -> str:
         """Keep the bytes and a JSON that says why; the same bytes are kept once per reason."""
         folder = f"{QUARANTINE}/{reason}"
@@ -334,6 +337,8 @@ class Archive:
         }
         if existing:
             note["existing"] = existing
+        if missing:
+            note[FILL_IN] = dict.fromkeys(missing, "")  # for people to fill in: sorter.unpack reads it
         path = f"{folder}/{key}.json"
         if name:
             path = f"{folder}/{self._place_once(name, folder, key, sha256)}"

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from sorter.convert.recognise import Format
-from sorter.errors import SorterError
 from sorter.model import Candidate, Expanded, Kind, Reason
+from sorter.organizer.archive import FILL_IN
 from sorter.organizer.staging import Staging
-from sorter.organizer.tree import trouble
 from sorter.parser.elements import Unparsable, walk
-from sorter.source import Refusal, check_unchanged
+from sorter.source import Bounds, Refusal, check_unchanged
+from sorter.unpack.beside import voxels
 from sorter.unpack.containers import members
 from sorter.unpack.wanted import ARCHIVES, Wanted
 
+if TYPE_CHECKING:
+    from sorter.convert.facts import Facts
+
 # An archive in an archive in an archive is somebody's habit; more is somebody's bomb.
 MOST_DEPTH = 3
-MOST_BYTES, FREE_BYTES, MOST_RATIO = 64 << 30, 64 << 20, 100
+MOST_BYTES = 64 << 30
 _HEAD = 64 << 10
 
 
@@ -30,6 +35,7 @@ def expand(
     sha256: str,
     form: Format,
     *,
+    inside_sha256: str,
     name: str,
     staging: Staging,
     wanted: Wanted,
@@ -41,7 +47,7 @@ def expand(
     content
         Absolute path of its bytes; for an archive in gzip, of what is inside.
     sha256
-        Of the file as it lies in the drop folder.
+        Of the file as it lies in the drop folder; ``inside_sha256`` of the bytes under ``content``.
     name
         Starts the names of what is staged.
 
@@ -52,23 +58,15 @@ def expand(
     ArchiveError
         Staging does not take it.
     """
-    hold = _Hold(candidate, name, staging, _most(candidate, staging))
+    hold = _Hold(candidate, name, staging, Bounds.of(candidate.size, staging, MOST_BYTES))
     if form in ARCHIVES:
         _unpack(hold, Path(content), form, wanted)
     else:
-        for leaf, data in _converted(candidate, staging):
+        for leaf, data in _converted(candidate, staging, _answers(wanted, sha256, inside_sha256)):
             hold.add(leaf, iter((data,)))
     if not hold.members:
         raise Refusal(Kind.REJECTED, Reason.NOT_DICOM, f"a {form} file with no DICOM inside")
     return Expanded(candidate, sha256, tuple(hold.members), hold.left)
-
-
-def _most(candidate: Candidate, staging: Staging) -> int:
-    """How many bytes all members may have: bounded by ratio, and by half the room there is."""
-    with trouble("look for room"):
-        facts = os.statvfs(staging.folder)
-    room = facts.f_bavail * facts.f_frsize // 2
-    return min(MOST_BYTES, room, max(FREE_BYTES, MOST_RATIO * candidate.size))
 
 
 @dataclass(slots=True)
@@ -78,7 +76,7 @@ class _Hold:
     candidate: Candidate
     name: str
     staging: Staging
-    most: int
+    bounds: Bounds
     members: list[Candidate] = field(default_factory=list)
     left: int = 0
     _size: int = 0
@@ -99,11 +97,7 @@ class _Hold:
     def counted(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         for chunk in chunks:
             self._size += len(chunk)
-            if self._size > self.most:
-                detail = (
-                    f"unpacks to more than {self.most} bytes, the most for its size and for the room left"
-                )
-                raise Refusal(Kind.REJECTED, Reason.TOO_LARGE, detail)
+            self.bounds.check(self._size, "unpacks")
             yield chunk
 
     def _unique(self, path: str) -> str:
@@ -147,40 +141,61 @@ def _is_litter(name: str) -> bool:
     return name.startswith("__MACOSX/") or name.rpartition("/")[2].startswith(".")
 
 
-def _converted(candidate: Candidate, staging: Staging) -> Iterator[tuple[str, bytes]]:
+def _converted(
+    candidate: Candidate, staging: Staging, answers: Mapping[str, Any]
+) -> Iterator[tuple[str, bytes]]:
     from sorter.convert.convert import convert  # noqa: PLC0415 - numpy, pydicom, nibabel: only for such files
     from sorter.convert.errors import ConversionError, FormatsMissingError, NeedsInfo  # noqa: PLC0415
     from sorter.convert.options import Options  # noqa: PLC0415
-    from sorter.convert.sidecars import gather  # noqa: PLC0415
 
-    path = Path(candidate.path)
+    path = Path(staging.path(candidate.held) if candidate.held else candidate.path)
     try:
-        known = gather(path, top=Path(candidate.root) if candidate.root else None)
-        yield from convert(Path(staging.path(candidate.held)) if candidate.held else path, Options(), known)
+        yield from convert(path, Options(), _facts(candidate, answers))
     except NeedsInfo as error:
-        detail = (
-            f"stated nowhere: {', '.join(error.missing)}; write it into a .json of the same name beside it"
-        )
-        raise Refusal(Kind.REJECTED, Reason.NEEDS_INFO, detail) from None
-    except (ConversionError, FormatsMissingError) as error:
+        raise _asking(f"stated nowhere: {', '.join(error.missing)}", error.missing) from None
+    except ConversionError as error:
+        if voxels(candidate):
+            raise _asking(f"not with the .img that is beside it now: {error}") from None  # it may still come
         raise Refusal(Kind.REJECTED, Reason.UNDECODABLE, f"cannot become DICOM: {error}") from None
-    except SorterError:
-        raise
+    except FormatsMissingError as error:
+        raise Refusal(Kind.REJECTED, Reason.UNDECODABLE, f"cannot become DICOM: {error}") from None
     except OSError as error:
         raise Refusal(Kind.REJECTED, Reason.UNREADABLE, os.strerror(error.errno or 0)) from None
     check_unchanged(candidate)
 
 
-def is_sidecar(candidate: Candidate) -> bool:
-    """Whether a file that is not DICOM belongs to one beside it that is converted, by name."""
-    if candidate.name == "sorter.toml":
-        return True
-    stem, _, ending = candidate.name.rpartition(".")
-    if ending.lower() not in ("json", "img") and not candidate.name.lower().endswith(".img.gz"):
-        return False
-    stem = stem.removesuffix(".img")
-    others = ("hdr",) if "img" in candidate.name.lower()[-7:] else _CONVERTIBLE
-    return any(os.path.isfile(f"{candidate.folder}/{stem}.{one}") for one in others)
+def _facts(candidate: Candidate, answers: Mapping[str, Any]) -> Facts:
+    """What is known of a file; a sidecar that cannot be used may be mended, or be whole in a moment."""
+    from sorter.convert.errors import ConversionError, NeedsInfo  # noqa: PLC0415 - pydicom, as above
+    from sorter.convert.sidecars import gather  # noqa: PLC0415
+
+    top = Path(candidate.root) if candidate.root else None
+    try:
+        return gather(Path(candidate.path), given=[("what was filled in", answers)], top=top)
+    except NeedsInfo:
+        raise
+    except ConversionError as error:
+        raise _asking(f"what is stated cannot be used: {error}") from None
 
 
-_CONVERTIBLE = ("nii", "nii.gz", "hdr", "png", "jpg", "jpeg", "tif", "tiff", "bmp", "gif")
+def _asking(detail: str, missing: Iterable[str] = ()) -> Refusal:
+    from sorter.convert.sidecars import stub  # noqa: PLC0415 - pydicom, as above
+
+    refusal = Refusal(
+        Kind.REJECTED,
+        Reason.NEEDS_INFO,
+        f"{detail}; write it into a .json of the same name beside the file, or see sorter quarantine show",
+    )
+    refusal.missing = tuple(stub(missing))
+    return refusal
+
+
+def _answers(wanted: Wanted, *digests: str) -> dict[str, Any]:
+    """What a person filled in, in the note about these bytes."""
+    for digest in digests:
+        try:
+            note = json.loads(Path(wanted.answers, f"{digest[:24]}.json").read_bytes())
+            return {key: value for key, value in note[FILL_IN].items() if value not in ("", None)}
+        except (OSError, ValueError, KeyError, AttributeError, TypeError):
+            continue  # there is no such note, or it is not as it was made: then nothing is known from it
+    return {}

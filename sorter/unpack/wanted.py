@@ -21,11 +21,14 @@ class Wanted:
         Whether zip and tar archives are unpacked, and NIfTI and Analyze volumes converted.
     pictures
         Absolute folders below which pictures are converted.
+    answers
+        The folder of notes about files that need to be told more, in which people fill in what is missing.
     """
 
     archives: bool = False
     volumes: bool = False
     pictures: tuple[str, ...] = ()
+    answers: str = ""
 
     def form(self, head: bytes, size: int, folder: str) -> Format | None:
         """What the file is, where it is one to open; ``None`` for all else.
