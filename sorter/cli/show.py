@@ -109,7 +109,8 @@ class _Page:
     ) -> None:
         self._config, self._as_json, self._quiet, self._troubles = config, as_json, quiet, troubles
         self._every, self._frame, self._window, self._axis = every, frame, window, axis
-        wanted = sys.stdout.isatty() if picture is None else picture
+        # There is no stdout where it was closed.
+        wanted = bool(sys.stdout and sys.stdout.isatty()) if picture is None else picture
         self._draws = wanted and not as_json and not every
         self._insists = bool(picture)
         self.shown = 0

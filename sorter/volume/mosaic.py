@@ -33,9 +33,18 @@ class Mosaic:
 
 
 def csa(dataset: Dataset) -> dict[str, Any]:
-    """The values of the Siemens CSA image header by name; empty where there is none."""
+    """The values of the Siemens CSA image header by name; empty where there is none.
+
+    Raises
+    ------
+    VolumeError
+        nibabel, which reads it, is not installed.
+    """
     with silenced():
-        from nibabel.nicom import csareader  # noqa: PLC0415 - warns at import
+        try:
+            from nibabel.nicom import csareader  # noqa: PLC0415 - an extra; warns at import
+        except ImportError:
+            raise VolumeError("needs nibabel: install sorter[formats]") from None
 
         try:
             header: Any = csareader.get_csa_header(dataset, "image")

@@ -1,6 +1,9 @@
 """``sorter show``: pages, JSON, elements, troubles and exit statuses; no patient data on stderr."""
 
 import json
+import os
+import subprocess
+import sys
 
 import click
 import pytest
@@ -152,3 +155,12 @@ def test_a_nifti_file_is_shown(show, tmp_path):
     result = show(path, "--picture")
     assert (result.return_value, "  axes                    RAS\n" in result.stdout) == (0, True)
     assert json.loads(show("--json", path).stdout)["shape"] == [2, 3, 4]
+
+
+def test_a_closed_stdout_is_no_terminal(tmp_path, monkeypatch):
+    monkeypatch.setenv("SORTER_CONFIG", "")
+    found = subprocess.run(
+        [sys.executable, "-m", "sorter", "show", bundled("CT_small.dcm")],
+        stderr=subprocess.PIPE, check=False, cwd=tmp_path, preexec_fn=lambda: os.close(1),
+    )  # fmt: skip
+    assert (found.returncode, found.stderr) == (0, b"")

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import sys
 
 import numpy as np
 import pydicom
@@ -91,3 +92,10 @@ def test_tiles_that_do_not_fit_are_an_error():
     dataset = pydicom.dcmread(io.BytesIO(mosaic(csa_header(NumberOfImagesInMosaic=[20]))))
     with pytest.raises(VolumeError, match="is a mosaic of 12 x 18 pixels: 20 slices do not fit evenly"):
         layout(dataset)
+
+
+def test_a_missing_extra_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nibabel.nicom", None)
+    paths = write(tmp_path, [mosaic(csa_header(NumberOfImagesInMosaic=[SLICES]))])
+    with pytest.raises(VolumeError, match=r"needs nibabel: install sorter\[formats\]"):
+        volume.read(paths)
