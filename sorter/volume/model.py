@@ -28,7 +28,7 @@ class Flag(NamedTuple):
     ----------
     code
         ``gap``, ``spacing``, ``duplicate``, ``misplaced``: no volume unless regularized. ``copy``,
-        ``incomplete``, ``tilt``, ``position``, ``spacing_unknown``, ``repeated``, ``mixed``,
+        ``incomplete``, ``untold``, ``tilt``, ``position``, ``spacing_unknown``, ``repeated``, ``mixed``,
         ``regularized``, ``sparse``: to know.
     text
         What and where, in words without patient data. Slices are counted from 1.

@@ -143,6 +143,8 @@ def _volumes(places: list[list[Frame]]) -> tuple[list[tuple[Frame, ...]], list[F
     if usual > 1 and len(counts) > 1 and keyword is None:
         text = "slices are missing from some volumes, and nothing tells which: times may be shifted"
         flags.append(Flag("incomplete", text, True))
+    elif usual > 1 and keyword is None:
+        flags.append(Flag("untold", f"only their numbers tell the {usual} volumes of this series apart"))
     columns = _by_time(ordered, keyword, usual)
     kept = [time for time in columns if all(frame is not None for frame in time)]
     if len(kept) < len(columns):

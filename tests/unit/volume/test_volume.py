@@ -176,6 +176,7 @@ def test_times_are_told_apart_by_number_where_nothing_else_does(tmp_path):
     files = [one_slice(10 * t + k, (0, 0, k)) for t in (1, 2) for k in (1, 2, 3)]
     found = volume_of(tmp_path, files)
     np.testing.assert_array_equal(found.array[..., 1], voxels(21, 22, 23))
+    assert codes(found.flags) == ["untold"]
 
 
 def test_a_volume_that_lacks_slices_is_left_out_and_told(tmp_path):
@@ -203,7 +204,7 @@ def test_missing_slices_that_would_shift_times_are_an_error(tmp_path):
 
 def test_a_volume_that_was_sent_twice_under_new_uids_is_told(tmp_path):
     files = [one_slice(10 * t + k, (0, 0, k), mark=k) for t in (1, 2) for k in (1, 2, 3)]
-    assert codes(volume_of(tmp_path, files).flags) == ["repeated"]
+    assert codes(volume_of(tmp_path, files).flags) == ["untold", "repeated"]
 
 
 def test_an_enhanced_file_gives_what_its_slices_give(tmp_path):
