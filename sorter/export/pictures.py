@@ -70,6 +70,9 @@ def export_pictures(
         )
     if shots and (options.montage or is_animated(options)):
         yield _together(series, shots, with_suffix(base, options.to), options, length, dry_run=dry_run)
+    elif len(shots) > 1 and is_named(base, options.to):
+        why_not = several_for_one(len(shots))
+        yield Exported(base.stem, series.uid, State.REFUSED, detail=why_not)
     elif shots:
         yield from _each(series, shots, base, options, dry_run=dry_run)
 
@@ -113,9 +116,19 @@ def is_animated(options: Options) -> bool:
     return options.animate or options.to in (Form.GIF, Form.WEBP)
 
 
+def is_named(base: Path, form: Form) -> bool:
+    """Whether the path is that of one file of the form."""
+    return base.name.endswith(SUFFIXES[form])
+
+
+def several_for_one(count: int) -> str:
+    """Why so many pictures are not written to one file."""
+    return f"one file was named for {count} pictures: name a folder, or choose --montage or --animate"
+
+
 def with_suffix(base: Path, form: Form) -> Path:
     """The path with the suffix of the form, unless it was named with one."""
-    return base if base.name.endswith(SUFFIXES[form]) else base.with_name(f"{base.name}{SUFFIXES[form][0]}")
+    return base if is_named(base, form) else base.with_name(f"{base.name}{SUFFIXES[form][0]}")
 
 
 def _targets(base: Path, shots: Sequence[Shot], form: Form) -> Iterator[Path]:

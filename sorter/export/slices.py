@@ -17,7 +17,15 @@ from PIL import Image
 from sorter.export.forms import Options
 from sorter.export.montage import Picture, sampled
 from sorter.export.outcome import Exported, State
-from sorter.export.pictures import USUAL_MS, is_animated, save, save_together, with_suffix
+from sorter.export.pictures import (
+    USUAL_MS,
+    is_animated,
+    is_named,
+    save,
+    save_together,
+    several_for_one,
+    with_suffix,
+)
 from sorter.export.writing import ExportError, check_free, why
 from sorter.volume.model import Array
 
@@ -34,8 +42,11 @@ def export_slices(path: Path, base: Path, options: Options, *, dry_run: bool = F
         moved = np.moveaxis(values, along, 0)
         across, up = (size for axis, size in enumerate(sizes) if axis != along)
         count, times = moved.shape[0], int(np.prod(moved.shape[3:]))
-        if options.montage or is_animated(options):
+        named = is_named(base, options.to)
+        if options.montage or is_animated(options) or (named and count * times == 1):
             targets = [with_suffix(base, options.to)]
+        elif named:
+            raise ExportError(several_for_one(count * times))
         else:
             targets = [
                 base / f"{options.axis}{k + 1:04}{f'_{t + 1:04}' if times > 1 else ''}.{options.to.value}"

@@ -196,6 +196,22 @@ def test_frames_of_one_instance_are_numbered_too(tmp_path):
     assert written(tmp_path / "out") == ["1_series_1/0001_0001.jpg", "1_series_1/0001_0002.jpg"]
 
 
+def test_one_file_is_no_place_for_several_pictures(series, tmp_path):
+    nibabel.save(nibabel.Nifti1Image(np.zeros((2, 2, 2), np.int16), np.eye(4)), tmp_path / "a.nii")
+    for source in (series, tmp_path / "a.nii"):
+        (result,) = run("png", tmp_path / "out.png", source)
+        assert (result.state, "one file was named for" in result.detail) == ("refused", True)
+        assert not (tmp_path / "out.png").exists()
+        (result,) = run("png", tmp_path / f"{source.name}.png", source, montage=True)
+        assert written(tmp_path).count(f"{source.name}.png") == 1
+
+
+def test_one_slice_of_a_nifti_file_may_be_named(tmp_path):
+    nibabel.save(nibabel.Nifti1Image(np.zeros((2, 2, 1), np.int16), np.eye(4)), tmp_path / "a.nii")
+    run("png", tmp_path / "out.png", tmp_path / "a.nii")
+    assert (tmp_path / "out.png").is_file()
+
+
 def test_a_montage_shows_all_slices_on_one_sheet(series, tmp_path):
     (found,) = run("png", tmp_path / "out", series, montage=True)
     with Image.open(found.files[0]) as sheet:
