@@ -23,7 +23,7 @@ from sorter.export.writing import ExportError, why
 from sorter.selection import Chosen, Selection, Series
 from sorter.volume import VolumeError
 from sorter.volume.frames import open_header
-from sorter.volume.values import silenced, value
+from sorter.volume.values import silenced, text, value
 
 # Type 1 in records of PS3.3 F.5 but not in the instances themselves, and what stands for a missing value.
 _NEEDED = (
@@ -113,15 +113,15 @@ def _add(file_set: FileSet, one: Chosen, known: dict[str, Path]) -> str:
         raise ExportError(str(error)) from None
     except OSError as error:
         raise ExportError(why(error)) from None
-    uid = str(header.get("SOPInstanceUID", ""))
+    uid = text(header, "SOPInstanceUID")
     if uid in known:
         raise ExportError("another file with its SOP Instance UID is in the file set")
     if any(value(header, keyword) is None for keyword in _UIDS):
         raise ExportError("it lacks a UID of study, series or instance")
     if not getattr(header, "file_meta", None):
         raise ExportError("it has no File Meta Information: a file set holds whole DICOM files only")
-    _complete(header)
     try:
+        _complete(header)
         header.save_as(BytesIO())  # what cannot be written must not be half in
         file_set.add(header)
     except Exception as error:  # noqa: BLE001 - pydicom raises many kinds; their texts may quote values

@@ -11,7 +11,7 @@ from pydicom.uid import UID
 
 from sorter.picture import frames
 from sorter.picture.reading import groups
-from sorter.volume.values import numbers, silenced, value
+from sorter.volume.values import numbers, silenced, value, whole
 
 About = dict[str, dict[str, str]]
 
@@ -99,7 +99,7 @@ def _named(uid: str) -> str:
 
 
 def _geometry(dataset: Dataset) -> dict[str, str]:
-    rows, columns = value(dataset, "Rows"), value(dataset, "Columns")
+    rows, columns = whole(dataset, "Rows"), whole(dataset, "Columns")
     if not rows or not columns:
         return {}
     count = frames(dataset)
@@ -168,7 +168,7 @@ def _bytes(dataset: Dataset, keyword: str) -> str:
     length = len(dataset[keyword].value or b"")
     native = frames(dataset)
     for one in ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated"):
-        native *= value(dataset, one) or (1 if one == "SamplesPerPixel" else 0)
+        native *= whole(dataset, one) or (1 if one == "SamplesPerPixel" else 0)
     native //= 8
     smaller = native / length if length else 0
     return f"{length:,}" + (f" (1 : {smaller:.1f} of native)" if smaller > 1.05 else "")

@@ -88,6 +88,10 @@ def test_encoding_tells_bits_windows_rescale_and_loss():
     assert (found["rescale"], found["lossy"]) == ("x 1 + -1024 (HU)", "yes, 1 : 10.0, ISO_10918_1")
 
 
+def test_sizes_that_are_no_numbers_are_no_fault():
+    assert "pixels" in about(Rows=[8, 8], Columns=[8, 8])["encoding"]
+
+
 def test_of_encapsulated_pixels_it_tells_how_much_smaller_they_are():
     found = about_instance(open_instance(bundled("MR_small_jp2klossless.dcm")))["encoding"]
     assert found["bytes of pixels"] == "4,330 (1 : 1.9 of native)"
