@@ -131,7 +131,7 @@ def _references(config: Config) -> dict[str, int] | None:
 
 def _line(entry: Entry, sources: int | None) -> str:
     name = Path(entry.source).name if entry.source else "?"
-    remarks = [entry.trouble] if entry.trouble else []
+    remarks = [entry.trouble] if entry.trouble and entry.reason != "needs_info" else []
     if sources is not None and sources > 1:
         remarks.append(f"and {sources - 1} more sources of the same bytes")
     elif sources == 0:

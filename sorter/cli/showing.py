@@ -25,13 +25,14 @@ def page(facts: Mapping[str, Any]) -> str:
             ("refused", facts["time"]),
             ("source", printable(facts["source"])),
             ("sha256", facts["sha256"]),
-            ("missing", facts["trouble"]),
+            ("missing", None if facts["fill_in"] else facts["trouble"]),
             *(("file", f"{facts['archive']}/{path}") for path in facts["files"]),
             ("note", f"{facts['archive']}/{facts['note']}" if facts["note"] else None),
             ("retried", _retried(facts["retried"])),
         )
         if value
     ]
+    lines += _asked(facts["fill_in"])
     lines += _history(facts["history"])
     if facts.get("comparison"):
         lines += _comparison(facts["existing"], facts["comparison"])
@@ -46,6 +47,20 @@ def _retried(said: Any) -> str | None:
     if not isinstance(said, dict):
         return None
     return f"{said.get('time')}: {said.get('outcome')} {printable(str(said.get('detail') or ''))}"
+
+
+def _asked(wanted: Any) -> list[str]:
+    """What a person may fill in, and where."""
+    if not isinstance(wanted, dict):
+        return []
+    done = [keyword for keyword, value in wanted.items() if value not in ("", None)]
+    left = [keyword for keyword in wanted if keyword not in done]
+    return [
+        '  to do     fill in "fill_in" in the note, or write a .json of the same name beside the source; a daemon',
+        "            notices, and so does `sorter quarantine retry`",
+        *([f"  filled in {', '.join(map(printable, done))}"] if done else []),
+        *([f"  empty     {', '.join(map(printable, left))}"] if left else []),
+    ]
 
 
 def _history(rows: list[dict[str, Any]] | None) -> list[str]:

@@ -157,14 +157,17 @@ class RetryIndex(Index):
 
         What is refused once more, under the same path, has its word already.
         """
-        told = [self._remembered(one) for one in outcomes]
+        told = [self._remembered(one) for one in outcomes if one.kind is not Kind.DEFERRED]
         stored = [one for one in told if one.kind is Kind.STORED and one.instance]
+        others = [one for one in told if not self._is_quarantined(one)]
+        told = [one for one in told if self._is_quarantined(one)]
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         with self.writing() as connection:
             rows = self.waiting.rows(connection, [self.quarantined(one) for one in told])
             due = [one for one in told if self._is_news(one) and rows.get(self.quarantined(one))]
             # Of a file whose source is forgotten (the ledger was lost), the quarantined one is the source.
-            alone = [one for one in stored if not rows.get(self.quarantined(one))]
+            alone = [one for one in told if one.kind is Kind.STORED and not rows.get(self.quarantined(one))]
+            alone += self._by_source(connection, others)
             if not due and not alone:
                 return
             batch = open_batch(connection, kind, now)
@@ -186,10 +189,37 @@ class RetryIndex(Index):
         """Path, relative to the root, of the quarantined file that was tried."""
         return outcome.candidate.path.removeprefix(f"{self.root}/")
 
+    def _is_quarantined(self, outcome: Outcome) -> bool:
+        """Whether it is about a quarantined file: not about a member of one, nor about any other source."""
+        return not outcome.candidate.depth and outcome.candidate.path.startswith(f"{self.root}/")
+
+    def _by_source(self, connection: Connection, outcomes: Sequence[Outcome]) -> list[Outcome]:
+        """Members of quarantined files as what they are: members of the sources that these came from."""
+        paths = {self._around(one) for one in outcomes}
+        rows = {path: found[0] for path, found in self.waiting.rows(connection, sorted(paths)).items()}
+        numbers = {row.folder_fk for row in rows.values()}
+        names = {row.id: row.path for row in in_chunks(connection, select(folders), folders.c.id, numbers)}
+        told = []
+        for one in outcomes:
+            row = rows.get(around := self._around(one))
+            if row is not None:
+                source = f"{original(names[row.folder_fk])}/{original(row.name)}"
+                inside = one.candidate.folder.removeprefix(f"{self.root}/{around}")
+                version = {name: getattr(row, name) for name in ("device", "inode", "mtime_ns", "ctime_ns")}
+                one = replace(  # noqa: PLW2901 - the same outcome under its own name
+                    one, candidate=one.candidate._replace(folder=source + inside, **version)
+                )
+            told.append(one)
+        return told
+
+    def _around(self, outcome: Outcome) -> str:
+        """Path of the quarantined file that a member came in: a folder and a name in the quarantine."""
+        return "/".join(self.quarantined(outcome).split("/")[:4])
+
     def _is_news(self, outcome: Outcome) -> bool:
         if outcome.kind in (Kind.REJECTED, Kind.CONFLICT):
             return outcome.path != self.quarantined(outcome)
-        return outcome.kind in _IN_ARCHIVE
+        return outcome.kind in _IN_ARCHIVE or (outcome.kind is Kind.EXPANDED and outcome.reason is None)
 
     def _remembered(self, outcome: Outcome) -> Outcome:
         origin = self.origins.get(self.quarantined(outcome))

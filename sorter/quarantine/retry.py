@@ -23,7 +23,7 @@ from sorter.config import Config
 from sorter.index import Index
 from sorter.index.quarantine import RetryIndex
 from sorter.intake import SAFE, Batches, Intake, check_index_is_there
-from sorter.model import Candidate, Kind, Outcome
+from sorter.model import Candidate, Kind, Outcome, Reason
 from sorter.observer.walk import look
 from sorter.organizer.layout import path_key
 from sorter.quarantine.entries import NO_COPY, NO_FILE, Chosen, Entry, entries, read_note
@@ -52,7 +52,7 @@ class Retried:
     @property
     def brought_in(self) -> bool:
         """Whether it is in the archive now."""
-        return self.outcome in SAFE
+        return self.outcome in SAFE or (self.outcome == Kind.EXPANDED and not self.reason)
 
     def summary(self) -> dict[str, Any]:
         """One of ``files`` in ``--json``."""
@@ -129,7 +129,10 @@ class _Run:
         batches = Batches()
         for entry in entries(self._root, self._chosen):
             if not entry.files:
-                self._left.append(_untried(entry, entry.trouble or NO_COPY))
+                candidate = self._source(entry)
+                if candidate is not None and (batch := batches.add(candidate)):
+                    self._intake.check_space(batch)
+                    yield batch
             for path in entry.files:
                 if path in self._refiled:
                     continue  # put there by this very run
@@ -140,6 +143,18 @@ class _Run:
         if batch := batches.rest():
             self._intake.check_space(batch)
             yield batch
+
+    def _source(self, entry: Entry) -> Candidate | None:
+        """What needs to be told more was not copied: it waits where it came from."""
+        if entry.reason == Reason.NEEDS_INFO and entry.source:
+            roots = map(str, self._intake.config.incoming)
+            root = next((one for one in roots if entry.source.startswith(f"{one}/")), "")
+            found = look(entry.source, root)
+            if isinstance(found, Candidate):
+                self._tried[self._path(found)] = entry
+                return found
+        self._left.append(_untried(entry, entry.trouble or NO_COPY))
+        return None
 
     def _candidate(self, entry: Entry, path: str) -> Candidate | None:
         found = look(str(self._root / path))
@@ -173,56 +188,66 @@ class _Run:
 
     def settle(self, outcomes: Sequence[Outcome]) -> Iterator[Retried]:
         """Remove what is safe elsewhere; note the time of this retry with what is still refused."""
-        tried = [(self._tried.pop(self._path(one)), one) for one in outcomes]
+        # Members of what was tried have their word in the ledger.
+        own = [one for one in outcomes if not one.candidate.depth]
+        tried = [(self._tried.pop(self._path(one.candidate)), one) for one in own]
         removed: set[str] = set()
         if self._index is not None:
             with self._intake.archive.turn():
                 for entry, one in tried:
                     self._annotate(entry, one)
-                done = [(entry, one) for entry, one in tried if self._is_elsewhere(one)]
+                done = [(entry, one) for entry, one in tried if self._is_elsewhere(entry, one)]
                 removed = self._remove(done)
         for entry, one in tried:
-            path = self._path(one)
+            path = self._path(one.candidate)
             yield _retried(entry, one, path, removed=path in removed)
 
-    def _path(self, outcome: Outcome) -> str:
-        return outcome.candidate.path.removeprefix(f"{self._root}/")
+    def _path(self, candidate: Candidate) -> str:
+        return candidate.path.removeprefix(f"{self._root}/")
 
-    def _is_elsewhere(self, outcome: Outcome) -> bool:
+    def _is_elsewhere(self, entry: Entry, outcome: Outcome) -> bool:
         """Whether the bytes were read again where they are now, and no source needs them here."""
-        path = self._path(outcome)
+        path = self._path(outcome.candidate)
         if outcome.kind in SAFE:
-            recorded = self._intake.index.digest(path_key(outcome.path))
-        elif outcome.kind in _AGAIN and outcome.path not in ("", path):
+            safe = self._is_archived(outcome.path)
+        elif outcome.kind is Kind.EXPANDED and outcome.reason is None:
+            safe = all(map(self._is_archived, outcome.members))
+        elif outcome.kind in _AGAIN and outcome.path not in ("", path, *entry.paths):
             recorded = _digest(self._intake, path)
+            safe = recorded is not None and _digest(self._intake, outcome.path) == recorded
         else:
             return False
-        if recorded is None or _digest(self._intake, outcome.path) != recorded:
+        if not safe:
             return False
         assert self._index is not None
         with self._index.reading() as connection:
-            return not self._index.waiting.rows(connection, [path])
+            # Of what was never copied, nobody needs the note.
+            return not entry.files or not self._index.waiting.rows(connection, [path])
+
+    def _is_archived(self, path: str) -> bool:
+        recorded = self._intake.index.digest(path_key(path))
+        return recorded is not None and _digest(self._intake, path) == recorded
 
     def _remove(self, done: Sequence[tuple[Entry, Outcome]]) -> set[str]:
-        removed = {self._path(one) for _, one in done}
+        removed = {self._path(one.candidate) for entry, one in done if entry.files}
         notes = [entry.note_path for entry, _ in done if entry.note_path and removed.issuperset(entry.files)]
         # In this order: a file without its note is met by the next retry, a note alone would stay.
         self._intake.archive.remove_quarantined(notes)
         self._intake.archive.remove_quarantined(sorted(removed))
-        return removed
+        return removed | {self._path(one.candidate) for entry, one in done if not entry.files}
 
     def _annotate(self, entry: Entry, outcome: Outcome) -> None:
         """The first note stays, with a word about this retry; refused for another reason, it moves along."""
         if outcome.kind not in _AGAIN:
             return
-        path = self._path(outcome)
+        path = self._path(outcome.candidate)
         said = {
             "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "outcome": str(outcome.kind),
             "reason": str(outcome.reason),
             "detail": outcome.detail,
         }
-        if outcome.path == path:
+        if outcome.path == path or not entry.files:
             if entry.note:
                 self._intake.archive.annotate(entry.note_path, {**entry.note, "retried": said})
             return

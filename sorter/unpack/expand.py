@@ -184,7 +184,7 @@ def _asking(detail: str, missing: Iterable[str] = ()) -> Refusal:
     refusal = Refusal(
         Kind.REJECTED,
         Reason.NEEDS_INFO,
-        f"{detail}; write it into a .json of the same name beside the file, or see sorter quarantine show",
+        f"{detail}; write a .json of the same name beside the file, or see `sorter quarantine show`",
     )
     refusal.missing = tuple(stub(missing))
     return refusal

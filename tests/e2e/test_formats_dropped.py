@@ -7,7 +7,7 @@ import tarfile
 import zipfile
 
 import pytest
-from e2e.program import counts, instances, ledger, rescan, start, stored_count
+from e2e.program import counts, instances, ledger, rescan, run, start, stored_count
 from support import bundled, dicom
 
 pytestmark = pytest.mark.xdist_group("formats dropped")
@@ -199,3 +199,27 @@ def test_a_dry_run_says_what_would_become_of_the_members(places):
     assert counts(dry.facts) == {"stored": 2, "expanded": 1}
     assert not archive.exists()
     assert counts(rescan(archive, incoming=incoming).facts) == counts(dry.facts)
+
+
+def test_a_retry_uses_what_was_filled_in(places):
+    """For a volume that waits in the drop folder, and for one that came in an archive."""
+    incoming, archive = places
+    (incoming / "v.nii.gz").write_bytes(volume())
+    (incoming / "a.zip").write_bytes(zipped(**{"dir/w.nii": gzip.decompress(volume())[:-1] + b"\1"}))
+    assert rescan(archive, incoming=incoming).facts["reasons"]["rejected"] == {"needs_info": 2}
+    shown = run("quarantine", "list", "--archive", archive).stdout
+    assert shown.count("write a .json of the same name beside the file") == 2
+    for note in (archive / ".sorter/quarantine/needs_info").glob("*.json"):
+        shown = run("quarantine", "show", note.stem, "--archive", archive).stdout
+        assert 'fill in "fill_in" in the note' in shown
+        said = json.loads(note.read_text())
+        said["fill_in"]["PatientID"] = "P9"
+        note.write_text(json.dumps(said))
+    done = run("quarantine", "retry", "--all", "--archive", archive, "--json")
+    assert (done.status, done.facts["brought_in"], done.stderr) == (0, 2, "")
+    assert list((archive / ".sorter/quarantine/needs_info").iterdir()) == []
+    found = {path: word[0] for path, word in ledger(archive, incoming).items()}
+    assert found["v.nii.gz"] == found["a.zip/dir/w.nii"] == found["a.zip"] == "expanded"
+    assert found["v.nii.gz/00001.dcm"] == found["a.zip/dir/w.nii/00001.dcm"] == "stored"
+    assert stored_count(archive) == 8
+    assert run("audit", "--archive", archive).status == 0
