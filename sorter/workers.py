@@ -7,30 +7,20 @@ stays as it came; the one that dies even then is refused.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import itertools
-import multiprocessing
-import os
-import resource
-import signal
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
-from pebble import ProcessExpired, ProcessFuture, ProcessPool
+from pebble import ProcessFuture
 
 from sorter import log
-from sorter.errors import WorkersError
 from sorter.job import Job
 from sorter.model import Candidate, Expanded, Instance, Kind, Pixels, Reason, Refused, Staged
 from sorter.organizer.staging import LANES, Staging
+from sorter.pool import BROKE, DEATHS, Pool, Stopped, total_bytes
 from sorter.sharing import DIED, Assembly, Begun, Wait, deferred
 from sorter.stage import compare, examine, stage
 from sorter.unpack.wanted import NOTHING, Wanted
@@ -49,22 +39,6 @@ TASK_BYTES, LEAST_BYTES = 32 << 20, 2 << 20
 SHARE_ABOVE = 32 << 20
 # Small batches are synced file by file in the workers, large ones by one syncfs (see organizer.tree).
 SYNC_EACH_UP_TO = 16
-# A task may take its deadline, and as long as its bytes need from a slow source at this rate besides.
-SLOWEST = 1 << 20
-# What is still being staged so long after the end was asked for is left in the drop folder.
-STOP_SECONDS = 30.0
-_RESTARTS = 5
-_PR_SET_PDEATHSIG = 1
-# <malloc.h>: what one frame needed is used for the next, not given back to the kernel and asked for again.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_REUSED_UP_TO, _KEPT_FREE = 32 << 20, 64 << 20
-# The pool broke as a whole: that says nothing about the files of a task.
-_BROKE = (BrokenProcessPool, CancelledError)
-_DIED = (TimeoutError, ProcessExpired, MemoryError, *_BROKE)
-
-
-class _Stopped(Exception):  # noqa: N818 - no error: the end was asked for, and the task takes too long
-    """The end does not wait for this task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,32 +59,12 @@ class Batch:
     results: Result
 
 
-class Workers:
-    """A pool of worker processes; started when first needed, and let go while there is nothing to do.
-
-    Parameters
-    ----------
-    count
-        Number of processes.
-    memory_mb
-        What each may allocate beyond its start, in MiB.
-    seconds
-        Deadline of a task, besides a second for each MiB that it reads; a worker past it is killed.
-    stopping
-        Whether the end was asked for. Then nothing that died is tried again, and what is not staged
-        30 s later is deferred.
-    """
+class Workers(Pool):
+    """The pool and what it is asked to do: stage, examine, compare."""
 
     def __init__(self, *, count: int, memory_mb: int, seconds: float) -> None:
-        self.count, self._memory_mb, self._seconds = count, memory_mb, seconds
-        self._pool: ProcessPool | None = None
-        self._tasks: WeakSet[ProcessFuture[Any]] = WeakSet()
+        super().__init__(count=count, memory_mb=memory_mb, seconds=seconds)
         self._numbers = itertools.count(1)
-        self._broken = 0
-        self.stopping: Callable[[], bool] = lambda: False
-        self._ends_at: float | None = None
-        self.longest = seconds  # the longest deadline since the processes last rested
-        self.progress_at = 0.0  # when a task last ended, well or not, by the monotonic clock
 
     @classmethod
     def of(cls, config: Config) -> Workers:
@@ -155,11 +109,11 @@ class Workers:
         deaths = 0
         while True:
             try:
-                found = self._result(self._task(compare, paths, size=_bytes(paths)))
-            except _DIED as error:
+                found = self._result(self._task(compare, paths, size=total_bytes(paths)))
+            except DEATHS as error:
                 self._check_pool()  # gives up when pools keep breaking
                 log.get().warning("worker_died", kind=type(error).__name__, count=len(paths))
-                deaths += not isinstance(error, _BROKE)
+                deaths += not isinstance(error, BROKE)
                 if deaths > 1 or isinstance(error, TimeoutError | MemoryError):
                     return None
                 continue  # a worker that was killed from outside says nothing about the files
@@ -184,7 +138,7 @@ class Workers:
             prefix = f"examined-{next(self._numbers)}-"
             like = Job((), recipe.staging, prefix, recipe.families, keywords, False)
             paths = tuple(part)
-            ahead.append((paths, like, self._task(examine, paths, keywords, like, size=_bytes(paths))))
+            ahead.append((paths, like, self._task(examine, paths, keywords, like, size=total_bytes(paths))))
             if len(ahead) > self.count:
                 paths, like, future = ahead.popleft()
                 yield paths, self._examined(paths, keywords, like, future)
@@ -203,38 +157,19 @@ class Workers:
         try:
             if future is None:
                 more = () if like is None else (like,)
-                future = self._task(examine, paths, keywords, *more, size=_bytes(paths))
+                future = self._task(examine, paths, keywords, *more, size=total_bytes(paths))
             return list(self._result(future))
-        except _DIED as error:
+        except DEATHS as error:
             self._check_pool()
             if like is not None:
                 _discard_leftovers(like)
-            if isinstance(error, _BROKE):
+            if isinstance(error, BROKE):
                 return self._examined(paths, keywords, like, None)
         if len(paths) > 1:
             return [one for path in paths for one in self._examined((path,), keywords, like, None)]
         if like is not None and like.decode:
             return self._examined(paths, keywords, replace(like, decode=False), None)
         return [None]
-
-    def warm_up(self) -> None:
-        """Start the processes ahead of the first task: that takes half a second."""
-        self._start()
-
-    def rest(self) -> None:
-        """Let the processes go; the next task starts new ones. Idle pools cost memory and wake-ups."""
-        if self._pool is not None:
-            self.longest = self._seconds
-            self._pool.close()  # type: ignore[no-untyped-call]
-            self._pool.join()
-            self._pool = None
-
-    def close(self) -> None:
-        """Stop at once, whatever runs."""
-        if self._pool is not None:
-            self._pool.stop()  # type: ignore[no-untyped-call]
-            self._pool.join()
-            self._pool = None
 
     # -- tasks ----------------------------------------------------------------------------------------
 
@@ -261,9 +196,9 @@ class Workers:
             try:
                 results += self._shared_out(self._result(future, may_end=True), job)
                 self._broken = 0
-            except _Stopped:
+            except Stopped:
                 results += _deferred(job)
-            except _DIED as error:
+            except DEATHS as error:
                 self._check_pool()
                 log.get().warning("worker_died", kind=type(error).__name__, count=len(job.candidates))
                 results += self._isolate(job, error)
@@ -272,7 +207,7 @@ class Workers:
     def _isolate(self, job: Job, death: BaseException) -> Unfinished:
         """Try the files of a dead task again, each alone, then without decoding (class docstring)."""
         _discard_leftovers(job)
-        if isinstance(death, _BROKE):
+        if isinstance(death, BROKE):
             singles = [job]
         elif len(job.candidates) > 1:
             singles = [
@@ -291,9 +226,9 @@ class Workers:
                 continue
             try:
                 results += self._shared_out(self._result(self._schedule(single)[1], may_end=True), single)
-            except _Stopped:
+            except Stopped:
                 results += _deferred(single)
-            except _DIED as error:
+            except DEATHS as error:
                 self._check_pool()
                 source = log.source_id(single.candidates[0].path)
                 log.get().warning("worker_died", kind=type(error).__name__, source=source)
@@ -320,77 +255,19 @@ class Workers:
         while True:
             try:
                 step(lambda future: self._result(future, may_end=True))
-            except _Stopped:
+            except Stopped:
                 one.defer()
-            except _DIED as error:
+            except DEATHS as error:
                 self._check_pool()
                 log.get().warning("worker_died", kind=type(error).__name__, source=one.source_id)
                 if self.stopping():
                     one.defer()
-                elif isinstance(error, _BROKE):
+                elif isinstance(error, BROKE):
                     one.restart()
                     continue
                 else:
                     one.keep(Pixels.KEPT_DECODER_CRASHED, DIED)
             return
-
-    # -- the pool -------------------------------------------------------------------------------------
-
-    def _start(self) -> ProcessPool:
-        if self._pool is not None:
-            self._check_pool()  # it breaks when a worker is killed while idle
-        if self._pool is None:
-            self._pool = ProcessPool(
-                max_workers=self.count,
-                initializer=_initialize,
-                initargs=(self._memory_mb << 20, os.getpid()),
-                context=multiprocessing.get_context("spawn"),
-            )
-            # Workers inherit the mask: Control-C at a terminal reaches them too, even while they still start.
-            resource_tracker.ensure_running()  # its start would lift the mask
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            try:
-                assert self._pool.active  # asking starts it
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        return self._pool
-
-    def _task(self, function: Callable[..., Any], *args: Any, size: int) -> ProcessFuture[Any]:
-        seconds = self._seconds + size / SLOWEST
-        self.longest = max(self.longest, seconds)
-        future = self._start().schedule(function, args=args, timeout=seconds)
-        self._tasks.add(future)
-        return future
-
-    def _result(self, future: ProcessFuture[Any], *, may_end: bool = False) -> Any:
-        """What a task returned; the pool is watched meanwhile, since one that breaks forgets its queue."""
-        while not future.done():
-            if may_end and self._must_end():
-                self.close()
-                raise _Stopped
-            wait([future], timeout=1.0)
-            self._check_pool()
-        self.progress_at = time.monotonic()
-        return future.result()
-
-    def _must_end(self) -> bool:
-        now = time.monotonic()
-        if not self.stopping():
-            self._ends_at = None
-        elif self._ends_at is None:
-            self._ends_at = now + STOP_SECONDS
-        return self._ends_at is not None and now >= self._ends_at
-
-    def _check_pool(self) -> None:
-        """Let a pool go that broke as a whole; give up when new ones keep breaking."""
-        if self._pool is None or self._pool.active:
-            return
-        for future in self._tasks:
-            future.cancel()  # type: ignore[no-untyped-call]  # does nothing to one that is done
-        self._broken += 1
-        if self._broken > _RESTARTS:
-            raise WorkersError("the worker processes cannot be kept running; see the log and free memory")
-        self.close()
 
 
 def _synced(batch: Batch, syncing: Future[None] | None) -> Batch:
@@ -426,38 +303,6 @@ def _deferred(job: Job) -> list[Refused]:
     return [deferred(one) for one in job.candidates]
 
 
-def _bytes(paths: Iterable[str]) -> int:
-    size = 0
-    for path in paths:
-        with contextlib.suppress(OSError):  # the task will say what is wrong with it
-            size += os.stat(path).st_size
-    return size
-
-
 def _discard_leftovers(job: Job) -> None:
     for name in job.staging.found(job.prefix):
         job.staging.discard(name)
-
-
-def _initialize(memory: int, parent: int) -> None:
-    """Set up a worker: no words of libraries, bounded memory, and death with its parent."""
-    log.quiet_libraries()
-    # One thread each: the cores are shared by the workers, and thread stacks count against the limit.
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "OPJ_NUM_THREADS"):
-        os.environ[name] = "1"
-    libc = ctypes.CDLL(None)
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)  # the parent died before the line above
-    if hasattr(libc, "mallopt"):  # not in musl
-        libc.mallopt(_M_MMAP_THRESHOLD, _REUSED_UP_TO)
-        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_FREE)
-    # RLIMIT_DATA counts what is allocated; RLIMIT_AS would also count read-only maps of large staged files.
-    used = _data_bytes()
-    resource.setrlimit(resource.RLIMIT_DATA, (used + memory, used + memory))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold patient data
-
-
-def _data_bytes() -> int:
-    with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 - /proc
-        return int(file.read().split()[5]) * resource.getpagesize()

@@ -16,7 +16,7 @@ from fuzz.cases import NAME
 from support import ROOT
 
 GRACE = 5.0  # seconds that a machine under load may take to end a task that is due
-SLOWEST = 1 << 20  # bytes a second that a task has besides its deadline (sorter.workers)
+SLOWEST = 1 << 20  # bytes a second that a task has besides its deadline (sorter.pool)
 EVERY = 0.1
 
 

@@ -9,6 +9,7 @@ import misbehaving
 import pytest
 from support import bundled, dicom, drop
 
+from sorter import pool as pool_module
 from sorter import sharing, workers
 from sorter.model import Kind, Pixels, Reason, Refused, Staged
 from sorter.observer.walk import look
@@ -111,7 +112,7 @@ def test_a_share_that_hangs_is_killed_at_the_deadline(recipe, tmp_path, monkeypa
 
 
 def test_the_end_does_not_wait_for_shares_that_hang(pool, recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr(workers, "STOP_SECONDS", 0.5)
+    monkeypatch.setattr(pool_module, "STOP_SECONDS", 0.5)
     monkeypatch.setattr(sharing, "decode_portion", misbehaving.hanging_portion)
     pool.stopping = lambda: True
     results = staged(pool, recipe, batch(tmp_path))

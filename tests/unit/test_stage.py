@@ -499,7 +499,7 @@ import os, resource, sys
 from sorter.model import Candidate
 from sorter.organizer.staging import Staging
 from sorter.stage import Job, stage
-from sorter.workers import _data_bytes
+from sorter.pool import _data_bytes
 path, folder = sys.argv[1:]
 seen = os.lstat(path)
 version = (seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)

@@ -12,6 +12,7 @@ import misbehaving
 import pytest
 from support import ROOT, bundled, dicom, drop
 
+from sorter import pool as pool_module
 from sorter import workers as module
 from sorter.errors import ArchiveError, WorkersError
 from sorter.model import Candidate, Kind, Pixels, Reason, Refused, Staged
@@ -238,7 +239,7 @@ def test_a_worker_that_is_killed_while_idle_is_replaced(pool, recipe, tmp_path):
 
 
 def test_workers_that_die_at_every_start_end_the_run(recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_initialize", misbehaving.dead_on_arrival)
+    monkeypatch.setattr(pool_module, "_initialize", misbehaving.dead_on_arrival)
     pool = Workers(count=1, memory_mb=512, seconds=60)
     with pytest.raises(WorkersError):
         stage(pool, recipe, candidates(tmp_path, a=dicom(1)))
@@ -247,7 +248,7 @@ def test_workers_that_die_at_every_start_end_the_run(recipe, tmp_path, monkeypat
 
 def test_a_pool_that_breaks_costs_no_file_its_decoding(recipe, tmp_path, monkeypatch):
     """Nothing says that the files had any part in it."""
-    monkeypatch.setattr(module, "_initialize", misbehaving.dead_the_first_time)
+    monkeypatch.setattr(pool_module, "_initialize", misbehaving.dead_the_first_time)
     monkeypatch.setenv("MISBEHAVING", str(tmp_path / "died"))
     pool = Workers(count=1, memory_mb=512, seconds=60)
     (results,) = stage(pool, recipe, candidates(tmp_path, b=bundled(ENCAPSULATED).read_bytes()))
@@ -259,7 +260,7 @@ def test_a_pool_that_breaks_costs_no_file_its_decoding(recipe, tmp_path, monkeyp
 def test_no_task_is_forgotten_when_a_pool_breaks_with_more_tasks_than_its_pipe_takes(
     recipe, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(module, "_initialize", misbehaving.dead_the_first_time)
+    monkeypatch.setattr(pool_module, "_initialize", misbehaving.dead_the_first_time)
     monkeypatch.setenv("MISBEHAVING", str(tmp_path / "died"))
     absent = [Candidate(f"/{'x' * 4000}", str(number), 1, number, 1, 1, 1) for number in range(200)]
     pool = Workers(count=1, memory_mb=512, seconds=60)

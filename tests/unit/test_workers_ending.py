@@ -6,6 +6,7 @@ import misbehaving
 import pytest
 from support import dicom, drop
 
+from sorter import pool as pool_module
 from sorter import workers as module
 from sorter.model import Kind, Staged
 from sorter.observer.walk import look
@@ -55,7 +56,7 @@ def test_the_deadline_of_a_task_grows_with_what_it_has_to_read(pool, recipe, tmp
 
 def test_the_end_does_not_wait_for_a_batch_that_hangs(pool, recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "stage", misbehaving._hang)
-    monkeypatch.setattr(module, "STOP_SECONDS", 0.5)
+    monkeypatch.setattr(pool_module, "STOP_SECONDS", 0.5)
     asked_at = time.monotonic() + 1
     pool.stopping = lambda: time.monotonic() > asked_at
     began = time.monotonic()
