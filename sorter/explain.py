@@ -11,6 +11,7 @@ import fnmatch
 import hashlib
 import os
 import time
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ class Explained:
     @property
     def safe(self) -> bool:
         """Whether it is, or would be, in the archive."""
-        return self.outcome in SAFE
+        return self.outcome in SAFE or (self.outcome == Kind.EXPANDED and not self.reason)
 
     def decide(self, kind: Kind, reason: Reason | None, detail: str, path: str = "") -> None:
         """Set the outcome."""
@@ -133,7 +134,14 @@ class _Looking(Rehearsal):
 
 def _read(intake: _Looking, candidate: Candidate, told: Explained) -> None:
     """Let it take the way of a dry run; tell what was decided."""
-    ((outcome,),) = intake.take([[candidate]])
+    outcomes = [one for some in intake.take([[candidate]]) for one in some]
+    (outcome,) = (one for one in outcomes if one.candidate == candidate)
+    if len(outcomes) > 1:  # of what is opened, the members have the places
+        words = Counter(str(one.kind) for one in outcomes if one is not outcome)
+        said = ", ".join(f"{count} {word}" for word, count in sorted(words.items()))
+        told.decide(outcome.kind, outcome.reason, f"{outcome.detail}; of what is inside: {said}")
+        told.judged = {"outcome": told.outcome, "reason": told.reason, "detail": told.detail}
+        return
     for refused in intake.stage.refused:
         told.read = {"whole": False, "values": _values(refused.header)}
     for verdict in intake.stage.verdicts:

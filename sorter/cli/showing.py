@@ -56,8 +56,8 @@ def _asked(wanted: Any) -> list[str]:
     done = [keyword for keyword, value in wanted.items() if value not in ("", None)]
     left = [keyword for keyword in wanted if keyword not in done]
     return [
-        '  to do     fill in "fill_in" in the note, or write a .json of the same name beside the source; a daemon',
-        "            notices, and so does `sorter quarantine retry`",
+        '  to do     fill in "fill_in" in the note, or write a .json of the same name beside the source:',
+        "            a daemon notices, and so does `sorter quarantine retry`",
         *([f"  filled in {', '.join(map(printable, done))}"] if done else []),
         *([f"  empty     {', '.join(map(printable, left))}"] if left else []),
     ]

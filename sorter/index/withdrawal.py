@@ -107,6 +107,8 @@ def withdraw(connection: Connection, moved: Sequence[Move], batch: int, now: str
     current: Select[Any] = select(sources).where(CURRENT)
     words = list(in_chunks(connection, current, sources.c.instance_fk, paths))
     append(connection, [_withdrawn(dict(row._mapping), paths, batch, now) for row in words])
+    around = _around(connection, {row.folder_fk for row in words})
+    append(connection, [_withdrawn(row, paths, batch, now) for row in around])
     for start in range(0, len(found), PAGE):
         ids = [row.id for row in found[start : start + PAGE]]
         connection.execute(update(sources).where(sources.c.instance_fk.in_(ids)).values(instance_fk=None))
@@ -114,12 +116,28 @@ def withdraw(connection: Connection, moved: Sequence[Move], batch: int, now: str
     _delete_empty(connection, {row.series_fk for row in found})
 
 
+def _around(connection: Connection, touched: set[int]) -> list[dict[str, Any]]:
+    """The files that were expanded and had members in these folders: not all of them is archived any more."""
+    names = select(folders.c.id, folders.c.path)
+    parents: set[tuple[str, str]] = set()
+    for row in in_chunks(connection, names, folders.c.id, touched):
+        folder = row.path
+        while folder:
+            folder, _, name = folder.rpartition("/")
+            parents.add((folder, name))
+    query: Select[Any] = select(sources, folders.c.path.label("folder")).select_from(sources.join(folders))
+    query = query.where(CURRENT, sources.c.outcome == str(Kind.EXPANDED))
+    found = in_chunks(connection, query, sources.c.name, {name for _, name in parents})
+    rows = [dict(row._mapping) for row in found if (row.folder, row.name) in parents]
+    return [{key: value for key, value in row.items() if key != "folder"} for row in rows]
+
+
 def _withdrawn(row: dict[str, Any], paths: Mapping[int, str], batch: int, now: str) -> dict[str, Any]:
     new = {
         "outcome": str(Kind.IGNORED),
         "reason": str(Reason.WITHDRAWN),
         "detail": f"was {row['outcome']}; taken back out of the archive",
-        "path": paths[row["instance_fk"]],
+        "path": paths.get(row["instance_fk"]),
         "instance_fk": None,
         "archived_sha256": None,
         "batch_fk": batch,

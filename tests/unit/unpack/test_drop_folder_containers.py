@@ -1,6 +1,7 @@
 """Archives and volumes in a drop folder."""
 
 import json
+import shutil
 import tarfile
 import zipfile
 from pathlib import Path
@@ -9,8 +10,11 @@ import pytest
 from inline import config, inline, rows  # noqa: F401 - a fixture
 from pydicom.data import get_testdata_file
 
+from sorter.audit import audit
+from sorter.explain import explain
 from sorter.model import Candidate, Expanded, Kind, Outcome, Reason
 from sorter.rescan import backfill
+from sorter.undo import Selection, undo
 from sorter.unpack.account import Account
 from sorter.unpack.containers import safe
 
@@ -162,3 +166,27 @@ def test_a_deferred_member_defers_what_is_around_it():
     assert [(member,)] == list(account.before(iter([])))
     (closed,) = account.closed([Outcome(member, Kind.DEFERRED, Reason.BLOCKED)])
     assert (closed.candidate, closed.kind, closed.reason) == (outer, Kind.DEFERRED, Reason.BLOCKED)
+
+
+def test_explain_tells_what_becomes_of_the_members(tmp_path):
+    """As the run does it then."""
+    path = packed(tmp_path, one=content(), two=content())
+    told = explain(config(tmp_path), path)
+    assert (told.outcome, told.reason) == ("expanded", "")
+    assert told.detail == "2 members; of what is inside: 1 duplicate, 1 stored"
+    assert told.safe
+    bring_in(tmp_path)
+    assert explain(config(tmp_path), path).outcome == "expanded"
+
+
+def test_an_undo_withdraws_the_archive_with_its_members(tmp_path):
+    """The same file does not come in again; a copy of it that is dropped does."""
+    path = packed(tmp_path, one=content())
+    bring_in(tmp_path)
+    found = config(tmp_path)
+    assert undo(found, Selection(under=str(tmp_path / "in"))).withdrawn == 1
+    assert ("a.zip", "ignored", "withdrawn") in words(tmp_path, found)
+    assert backfill(found).summary()["stored"] == 0
+    shutil.copy(path, tmp_path / "in/b.zip")
+    assert backfill(found).summary()["stored"] == 1
+    assert audit(found).findings == []
