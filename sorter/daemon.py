@@ -34,7 +34,7 @@ MOST_SET_ASIDE = 100
 # What failed was among these: three batches are under way at once.
 CAREFUL_FILES = 3 * BATCH_FILES
 # Why a file waits that is larger than the room that is left. Files that are smaller still come in.
-NO_SPACE = "no_space"
+NO_SPACE = Reason.NO_SPACE
 # What may be a file that is still being written.
 _MAY_GROW = frozenset((Reason.TRUNCATED, Reason.MALFORMED))
 

@@ -56,6 +56,7 @@ class Reason(StrEnum):
     SETTLING = "settling"  # not yet untouched for the quiet period
     CHANGING = "changing"
     INCOMPLETE = "incomplete"
+    NO_SPACE = "no_space"  # larger than the room that is left
     BLOCKED = "blocked"  # something in the archive stands where its folder must be
 
 

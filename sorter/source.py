@@ -11,7 +11,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from sorter.errors import ArchiveFullError
 from sorter.model import Candidate, Header, Kind, Reason
 from sorter.organizer.staging import Staging
 from sorter.organizer.tree import trouble
@@ -235,12 +234,13 @@ class Bounds:
         return cls(min(limit or GZIP_LIMIT, max(GZIP_FREE, GZIP_RATIO * size)), room)
 
     def check(self, given: int, what: str) -> None:
-        """Raise Refusal where so many bytes are too many; ArchiveFullError where the disk is too full."""
+        """Raise Refusal where so many bytes are too many, for ever or for the room that is left now."""
         if given > self.most:
             detail = f"{what} to more than {self.most} bytes, the most for its size"
             raise Refusal(Kind.REJECTED, Reason.TOO_LARGE, detail)
         if given > self.room:
-            raise ArchiveFullError(f"no room for a packed file: {what} to more than {self.room} bytes")
+            detail = f"{what} to more than {self.room} bytes, half the room that is left"
+            raise Refusal(Kind.DEFERRED, Reason.NO_SPACE, detail)
 
 
 def _prepend(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:

@@ -97,18 +97,23 @@ def _without_syncs():
 # -- rules broken otherwise ------------------------------------------------------------------------------
 
 _RECORD = """\
-            index.record(outcomes, places, _path_keys(outcomes))  # one transaction: instances and ledger
+                index.record(outcomes, places, _path_keys(outcomes))  # one transaction: instances and ledger
 """
-_PUBLISH = "            outcomes = archive.publish(verdicts, places, refused)\n"
+_PUBLISH = """\
+                outcomes = archive.publish(verdicts, places, refused)
+                outcomes += account.closed(outcomes)
+"""
 _EARLY = """\
-            early = [
-                Outcome(v.staged.candidate, v.kind, None, "", f"{p.folder}/{p.leaf}", "", v.staged.instance)
-                for v in verdicts if v.kind is Kind.STORED
-                for p in [places[v.staged.instance.header.text("SOPInstanceUID")]]
-            ]
-            index.record(early, places, _path_keys(early))
+                early = [
+                    Outcome(
+                        v.staged.candidate, v.kind, None, "", f"{p.folder}/{p.leaf}", "", v.staged.instance
+                    )
+                    for v in verdicts if v.kind is Kind.STORED
+                    for p in [places[v.staged.instance.header.text("SOPInstanceUID")]]
+                ]
+                index.record(early, places, _path_keys(early))
 """
-_LATE = "            index.record([o for o in outcomes if o.kind is not Kind.STORED], places, {})\n"
+_LATE = "                index.record([o for o in outcomes if o.kind is not Kind.STORED], places, {})\n"
 _LINK = (
     "            os.link(source, name, src_dir_fd=source_fd, dst_dir_fd=target_fd, follow_symlinks=False)\n"
 )
@@ -122,7 +127,7 @@ _IN_PLACE = """\
             os.close(fd)
 """
 _RENAME = "            os.rename(source, name, src_dir_fd=source_fd, dst_dir_fd=target_fd)\n"
-_YIELD = "        archive.discard(batch.results)\n        yield outcomes\n"
+_YIELD = "            archive.discard(batch.results)\n            yield outcomes\n"
 
 _EACH = "                each = len(batch.candidates) <= SYNC_EACH_UP_TO"
 _REFUSED = "            outcomes += [self._refuse(one) for one in refused]\n"
@@ -212,7 +217,7 @@ MUTANTS = _without_syncs() | {
         "small",
         (
             ("organizer/archive.py", _REFUSED + _SYNC, _REFUSED),
-            ("ingest.py", _RECORD, _RECORD + "            archive._tree.sync()\n"),
+            ("ingest.py", _RECORD, _RECORD + "                archive._tree.sync()\n"),
         ),
     ),
     "row before file": Mutant(
@@ -237,7 +242,7 @@ MUTANTS = _without_syncs() | {
         "delete",
         (
             ("ingest.py", _RECORD, ""),
-            ("ingest.py", _YIELD, _YIELD + _RECORD.replace(" " * 12, " " * 8)),
+            ("ingest.py", _YIELD, _YIELD + _RECORD.replace(" " * 16, " " * 12)),
             # The second belt: without a row nothing is found whole, and nothing is retired.
             (
                 "intake.py",
