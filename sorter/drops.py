@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator
 
 from sorter import log
 from sorter.duties import Trouble
-from sorter.intake import SAFE, Intake
+from sorter.intake import Intake
 from sorter.model import Candidate, Kind, Reason
 from sorter.observer.settle import Settler, age_by_clock, lies_below, quiet_by_clock
 from sorter.observer.walk import Listing, RootUnavailable, Walker, look, no_words
@@ -183,9 +183,8 @@ class DropFolders:
         if not fresh:
             walker.known(listing)
         if self._config.retire != "keep":
-            for candidate in known:
-                if known[candidate].kind in SAFE:
-                    self._intake.retire(candidate, known[candidate].path)
+            for candidate, row in known.items():
+                self._intake.retire_known(candidate, row)
         now = time.monotonic()
         for candidate in fresh:
             ready = (

@@ -16,6 +16,7 @@ from sorter import log
 from sorter.config import Config
 from sorter.errors import ArchiveFullError, ConfigError, IndexUnusableError
 from sorter.index import Index
+from sorter.index.rows import SourceRow
 from sorter.ingest import ingest
 from sorter.journal import finish
 from sorter.model import Candidate, Kind, Outcome, Reason, Refused
@@ -161,7 +162,7 @@ class Intake:
         """
         if self.config.retire == "keep" or not candidate.root:
             return
-        if not all(map(self._is_whole, paths)):
+        if not paths or not all(map(self._is_whole, paths)):
             self._not_retired(candidate, reason="archived file missing")
             return
         moved_to = str(self.config.retire_to) if self.config.retire_to else None
@@ -171,6 +172,15 @@ class Intake:
         except OSError as error:
             # The file is safe; a source that cannot be removed is looked at again at the next walk.
             self._not_retired(candidate, errno=os.strerror(error.errno or 0))
+
+    def retire_known(self, candidate: Candidate, row: SourceRow) -> None:
+        """Retire what an earlier run brought in and did not come to retire."""
+        if self.config.retire == "keep" or not candidate.root:
+            return
+        if row.kind in SAFE:
+            self.retire(candidate, row.path)
+        elif row.kind is Kind.EXPANDED and row.reason is None:
+            self.retire(candidate, *self.index.paths_within(candidate.path))
 
     def _not_retired(self, candidate: Candidate, **why: str) -> None:
         """Say so, once for each version: every deep walk meets it again."""

@@ -17,7 +17,7 @@ from sorter.adopt import adopt
 from sorter.auditlog import AuditTrail
 from sorter.config import Config
 from sorter.errors import ConfigError
-from sorter.intake import SAFE, Batches, Intake, Tally
+from sorter.intake import Batches, Intake, Tally
 from sorter.model import Candidate, Kind, Outcome, Reason, Refused
 from sorter.observer.settle import Settler, quiet_by_clock
 from sorter.observer.walk import Listing, RootUnavailable, Walker, look, no_words
@@ -141,8 +141,7 @@ class Rescan:
                 continue
             words[row.kind, row.reason] += 1
             self.tally.bytes += candidate.size
-            if candidate.root and row.kind in SAFE:
-                self._intake.retire(candidate, row.path)
+            self._intake.retire_known(candidate, row)
         for (kind, reason), count in words.items():
             self._known(kind, reason, count)
 

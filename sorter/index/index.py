@@ -16,8 +16,9 @@ from sorter.index.chain import open_batch, seal
 from sorter.index.engine import WRITE, bring_up_to_date, guarded, make_engine
 from sorter.index.ledger import NOT_FINAL, Word, final_words, record_sources, rows_of
 from sorter.index.levels import lookup_instances, lookup_levels, record_instances
+from sorter.index.names import storable
 from sorter.index.rows import Known, Patient, SourceRow
-from sorter.index.schema import instances, patients, series
+from sorter.index.schema import CURRENT, folders, instances, patients, series, sources
 from sorter.index.statements import in_chunks
 from sorter.index.verification import RESTORED, is_fine_again
 from sorter.model import BatchKind, Candidate, Header, Kind, Outcome, Place
@@ -110,6 +111,17 @@ class Index:
         """Paths of all recorded instances that lie directly in a folder of the archive."""
         with guarded(), self._engine.connect() as connection:
             return {path for (path,) in connection.execute(_PATHS_UNDER, {"folder": folder}).all()}
+
+    def paths_within(self, path: str) -> list[str]:
+        """Where the members of a source that was expanded lie in the archive, those of inner ones too."""
+        outer = storable(path)
+        inside = (folders.c.path == outer) | (
+            (folders.c.path > f"{outer}/") & (folders.c.path < f"{outer}0")  # "0" is what follows "/"
+        )
+        query = select(instances.c.path).join(sources, sources.c.instance_fk == instances.c.id)
+        query = query.join(folders, folders.c.id == sources.c.folder_fk).where(CURRENT, inside)
+        with guarded(), self._engine.connect() as connection:
+            return list(connection.scalars(query.distinct()))
 
     # -- recording --------------------------------------------------------------------------------------
 

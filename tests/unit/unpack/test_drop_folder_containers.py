@@ -61,6 +61,22 @@ def test_members_of_a_zip_are_sources_of_their_own(tmp_path):
     assert bring_in(tmp_path) == expected
 
 
+def test_a_zip_that_an_earlier_run_did_not_come_to_retire_is_retired_by_the_next(tmp_path):
+    path = packed(tmp_path, one=content())
+    bring_in(tmp_path)
+    bring_in(tmp_path, retire="delete")
+    assert not path.exists()
+
+
+def test_a_zip_stays_while_the_archive_lacks_one_of_its_members(tmp_path):
+    path = packed(tmp_path, one=content())
+    bring_in(tmp_path)
+    (archived,) = (tmp_path / "archive").rglob("*.dcm")
+    archived.unlink()
+    bring_in(tmp_path, retire="delete")
+    assert path.exists()
+
+
 def test_a_zip_that_is_safe_is_retired(tmp_path):
     """Every member is in the archive with its bytes."""
     path = packed(tmp_path, one=content())
