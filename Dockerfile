@@ -7,7 +7,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY sorter ./sorter
 # Wheels only: an image is no place for compilers, and a missing wheel should stop the build.
 RUN python3 -m venv /opt/sorter \
-    && /opt/sorter/bin/pip install --no-cache-dir --only-binary=:all: . \
+    && /opt/sorter/bin/pip install --no-cache-dir --only-binary=:all: ".[formats]" \
     && /opt/sorter/bin/python -m compileall -q /opt/sorter
 
 FROM python:3.11-slim-bookworm
