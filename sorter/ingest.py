@@ -26,7 +26,7 @@ def ingest(
 ) -> Iterator[list[Outcome]]:
     """Bring batches of candidates into the archive; safe to repeat after a crash at any line.
 
-    Batch N+1 is staged by the workers while batch N is published here.
+    While batch N is published here, batch N+1 is synced and batch N+2 staged by the workers.
 
     Parameters
     ----------
