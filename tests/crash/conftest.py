@@ -30,10 +30,11 @@ def undisturbed(sorter, tmp_path_factory):
 
     def of(name):
         if name not in made:
-            work = Work(tmp_path_factory.mktemp(name), **scenarios.SCENARIOS[name].work())
-            finished = rescan(sorter, work, scenarios.SCENARIOS[name], trace=[], worker_trace=[])
+            scenario = scenarios.ALL[name]
+            work = Work(tmp_path_factory.mktemp("undisturbed"), **scenario.work())
+            finished = rescan(sorter, work, scenario, trace=[], worker_trace=[])
             expected = Expected.of(work)
-            assert after_rerun(work, expected, finished, retires=scenarios.SCENARIOS[name].retires) == []
+            assert after_rerun(work, expected, finished, retires=scenario.retires) == []
             made[name] = (expected, finished)
         return made[name]
 

@@ -1,11 +1,13 @@
 """What must hold after a crash and after the run that follows it; each broken fact is one line of text."""
 
 import hashlib
+import io
 import json
 import os
 import shutil
 import sqlite3
 import tempfile
+import zipfile
 from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -19,6 +21,14 @@ FINAL_ONCE_STORED = frozenset(("stored", "duplicate"))  # what was adopted is, f
 
 def sha256(data):
     return hashlib.sha256(data).hexdigest()
+
+
+def instances_in(data):
+    """Digests of what must be in the archive before a source may go: its own, or of all that is in a zip."""
+    if not zipfile.is_zipfile(io.BytesIO(data)):
+        return {sha256(data)}
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return {digest for name in archive.namelist() for digest in instances_in(archive.read(name))}
 
 
 @dataclass
@@ -157,7 +167,7 @@ def after_crash(work, expected, *, retires=False):
     for name in work.sources.keys() - set(work.present):
         if not retires:
             wrong.append(f"a source is gone although sources are kept: {name}")
-        elif sha256(work.sources[name]) not in safe:
+        elif not instances_in(work.sources[name]) <= safe:
             wrong.append(f"a source is gone that is not in the archive with a row: {name}")
     wrong += [f"a source was changed: {name}" for name in work.changed_sources()]
     return wrong
@@ -182,7 +192,7 @@ def after_rerun(work, expected, finished, *, retires=False):
         wrong.append(f"the sources that are left differ: {sorted(set(work.present) ^ set(expected.present))}")
     if work.staged():
         wrong.append(f"staging is not empty: {work.staged()}")
-    kinds = ("stored", "duplicate", "equivalent", "conflict", "rejected", "ignored", "deferred")
+    kinds = ("stored", "duplicate", "equivalent", "expanded", "conflict", "rejected", "ignored", "deferred")
     if finished.summary["seen"] != sum(finished.summary[kind] for kind in kinds):
         wrong.append(f"seen is not the sum of the outcomes: {finished.summary}")
     return wrong

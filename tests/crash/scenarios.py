@@ -1,10 +1,12 @@
 """Small drop folders in which everything that can become of a source does."""
 
 import io
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pydicom
+import pytest
 from pydicom.uid import RLELossless
 from support import dicom
 
@@ -79,6 +81,40 @@ def _taken():
     return {f"{SERIES}/{name.format(1)}": _mine(1), f"{SERIES}/{name.format(2)}": b"somebody's notes"}
 
 
+def _zipped(members):
+    """The bytes of a zip, the same every time."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
+    return out.getvalue()
+
+
+def _zip():
+    """Three instances, two of them of one series, one to decode."""
+    rle = _encapsulated(1, study=2, patient="P2", pixels=3)
+    return {"discs/disc.zip": _zipped({"a/1.dcm": _mine(1), "a/2.dcm": _mine(2), "b/rle.dcm": rle})}
+
+
+def _nested():
+    """A zip in a zip: the members of the outer one are recorded before those of the inner one are named."""
+    inner = _zipped({"2.dcm": _mine(2), "3.dcm": dicom(3, study=2, patient="P2")})
+    return {"discs/outer.zip": _zipped({"1.dcm": _mine(1), "inner.zip": inner})}
+
+
+def _many():
+    """More members, and more folders for them, than are synced one by one."""
+    members = {f"{number}.dcm": _mine(number, series=number) for number in range(1, 18)}
+    return {"discs/many.zip": _zipped(members)}
+
+
+def _nifti():
+    """A volume of three slices, and beside it who it is of."""
+    nibabel, numpy = pytest.importorskip("nibabel"), pytest.importorskip("numpy")
+    made = nibabel.Nifti1Image(numpy.arange(24, dtype=numpy.int16).reshape(2, 4, 3), numpy.eye(4))
+    return {"v/head.nii": made.to_bytes(), "v/head.json": b'{"PatientID": "P1"}'}
+
+
 SCENARIOS = {
     "small": Scenario(_small),
     "large": Scenario(_large),
@@ -86,3 +122,11 @@ SCENARIOS = {
     "move": Scenario(_small, retire="move"),
     "obstructed": Scenario(_obstructed, by_hand=True, leftovers=_taken, links={"P2": "../outside"}),
 }
+# What holds others: it has its outcome once its members have theirs.
+CONTAINERS = {
+    "zip": Scenario(_zip),
+    "nested": Scenario(_nested, retire="delete"),
+    "many": Scenario(_many, retire="delete"),
+    "nifti": Scenario(_nifti),
+}
+ALL = SCENARIOS | CONTAINERS

@@ -8,7 +8,7 @@ sample and every call that retires a source.
 import pytest
 from crash.facts import Work, after_crash, after_rerun, after_third
 from crash.runs import KILLED, inject, place_of, points, rescan, sample
-from crash.scenarios import SCENARIOS
+from crash.scenarios import ALL, SCENARIOS
 
 WRITES = ("write", "pwrite64", "ftruncate", "openat")
 NAMING = (
@@ -35,7 +35,7 @@ def chosen(finished, call, most):
 
 def check(sorter, undisturbed, work, name, **trace):
     """Kill one run, rerun, run a third time; returns what was wrong at any of these."""
-    scenario, (expected, _) = SCENARIOS[name], undisturbed(name)
+    scenario, (expected, _) = ALL[name], undisturbed(name)
     killed = rescan(sorter, work, scenario, **trace)
     assert killed.status == KILLED, f"the run was not killed but ended with {killed.status}"
     assert killed.outlived == 0, "a worker outlived the process it works for"
@@ -52,7 +52,7 @@ def kill_at(sorter, undisturbed, tmp_path, name, calls, most):
     wrong, tried = {}, 0
     for call in calls:
         for one in chosen(finished, call, most):
-            work = Work(tmp_path / f"{call}-{one.number}", **SCENARIOS[name].work())
+            work = Work(tmp_path / f"{call}-{one.number}", **ALL[name].work())
             found = check(sorter, undisturbed, work, name, trace=inject(call, one.number))
             tried += 1
             if found:

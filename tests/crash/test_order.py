@@ -4,14 +4,14 @@ import pytest
 from crash.facts import Work
 from crash.order import violations
 from crash.runs import rescan
-from crash.scenarios import SCENARIOS
+from crash.scenarios import ALL
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("name", ALL)
 def test_bytes_then_name_then_row_then_the_source(sorter, tmp_path, name):
     """Parent and workers in one log."""
-    work = Work(tmp_path / "work", **SCENARIOS[name].work())
-    finished = rescan(sorter, work, SCENARIOS[name], trace=["-f"])
+    work = Work(tmp_path / "work", **ALL[name].work())
+    finished = rescan(sorter, work, ALL[name], trace=["-f"])
     wrong, named = violations(finished.log, work)
     assert wrong == []
     assert named == finished.summary["stored"] - (name == "obstructed")  # one is there already and adopted
@@ -20,8 +20,8 @@ def test_bytes_then_name_then_row_then_the_source(sorter, tmp_path, name):
 def test_both_ways_of_syncing_are_seen(sorter, tmp_path):
     """Small batches by fsync, large ones by syncfs; else the facts above would speak of one way only."""
     used = {}
-    for name in ("small", "large"):
-        work = Work(tmp_path / name, **SCENARIOS[name].work())
-        finished = rescan(sorter, work, SCENARIOS[name], trace=["-f"])
+    for name in ("small", "large", "zip", "many"):
+        work = Work(tmp_path / name, **ALL[name].work())
+        finished = rescan(sorter, work, ALL[name], trace=["-f"])
         used[name] = {call.name for call in finished.log} & {"syncfs"}
-    assert used == {"small": set(), "large": {"syncfs"}}
+    assert used == {"small": set(), "large": {"syncfs"}, "zip": set(), "many": {"syncfs"}}
