@@ -32,7 +32,7 @@ from sorter.workers import Recipe, Workers
 
 # A batch closes at so many files or bytes: durability is cheap in batches (docs/performance.md).
 BATCH_FILES = 1024
-BATCH_BYTES = 256 << 20
+BATCH_BYTES = 512 << 20
 MOST_TOLD = 10_000
 SAFE = frozenset((Kind.STORED, Kind.DUPLICATE, Kind.EQUIVALENT))
 
