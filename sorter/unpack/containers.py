@@ -1,4 +1,4 @@
-"""The members of zip and tar archives, as streams; nothing is ever written under a name that they give.
+"""The members of zip and tar archives, as streams.
 
 What cannot be read safely is passed over (links, devices) or refused whole (encrypted, damaged, too much).
 """
@@ -6,51 +6,97 @@ What cannot be read safely is passed over (links, devices) or refused whole (enc
 from __future__ import annotations
 
 import bz2
+import contextlib
 import lzma
 import os
 import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from sorter.convert.recognise import Format
 from sorter.model import Kind, Reason
-from sorter.source import Refusal
+from sorter.source import Bounds, Refusal
 
 MOST_MEMBERS = 100_000
 CHUNK = 1 << 20
 _BLOCK = 512
 _ENCRYPTED = 1  # general purpose bit 0: APPNOTE 4.4.4
-_STREAM = {Format.TAR: "r|", Format.BZIP2: "r|bz2", Format.XZ: "r|xz"}
+_OPEN: dict[Format, Callable[[Path], IO[bytes]]] = {
+    Format.TAR: lambda path: path.open("rb"),
+    Format.BZIP2: bz2.BZ2File,
+    Format.XZ: lzma.LZMAFile,
+}
 
 
 class Member(NamedTuple):
-    """One member: its name made safe, and its bytes; ``chunks`` is ``None`` for a link or a device."""
+    """One member: its name, as it says it, and its bytes; ``chunks`` is ``None`` for links and devices."""
 
     name: str
     chunks: Iterator[bytes] | None
 
 
-def members(path: Path, form: Format) -> Iterator[Member]:
+@dataclass(slots=True)
+class _Unpacked:
+    """What came out of an archive so far; to pass over what nobody wants takes its time as well."""
+
+    bounds: Bounds
+    size: int = 0
+
+    def count(self, chunk: bytes) -> bytes:
+        self.size += len(chunk)
+        self.bounds.check(self.size, "unpacks")
+        return chunk
+
+
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    """A stream whose bytes are counted."""
+
+    stream: IO[bytes]
+    unpacked: _Unpacked
+
+    def read(self, size: int) -> bytes:
+        return self.unpacked.count(self.stream.read(size))
+
+
+def members(path: Path, form: Format, bounds: Bounds) -> Iterator[Member]:
     """The members of an archive in its order, folders left out; each must be read before the next.
+
+    Parameters
+    ----------
+    bounds
+        How many bytes may be unpacked, those included that are only passed over.
 
     Raises
     ------
     Refusal
-        It is encrypted, damaged, ends early, or has more than :data:`MOST_MEMBERS` entries.
+        It is encrypted, damaged, ends early, unpacks to too much, or has more than :data:`MOST_MEMBERS`
+        entries.
     """
-    found = _in_zip(path) if form is Format.ZIP else _in_tar(path, form)
-    try:
+    unpacked = _Unpacked(bounds)
+    found = _in_zip(path, unpacked) if form is Format.ZIP else _in_tar(path, form, unpacked)
+    with _sound(form):
         for number, member in enumerate(found):
             if number >= MOST_MEMBERS:
                 raise Refusal(Kind.REJECTED, Reason.TOO_LARGE, f"more than {MOST_MEMBERS} members")
             yield member
+
+
+@contextlib.contextmanager
+def _sound(form: Format) -> Iterator[None]:
+    """What the reader of an archive raises is a verdict about the archive, wherever it is read from."""
+    try:
+        yield
     except (EOFError, tarfile.ReadError):
         raise Refusal(Kind.REJECTED, Reason.TRUNCATED, f"the {form} archive ends early") from None
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, tarfile.TarError, OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise Refusal(Kind.REJECTED, Reason.UNREADABLE, os.strerror(error.errno)) from None
         detail = f"damaged {form} archive ({type(error).__name__})"
         raise Refusal(Kind.REJECTED, Reason.MALFORMED, detail) from None
     except (NotImplementedError, RuntimeError):
@@ -58,7 +104,7 @@ def members(path: Path, form: Format) -> Iterator[Member]:
         raise Refusal(Kind.REJECTED, Reason.UNDECODABLE, detail) from None
 
 
-def _in_zip(path: Path) -> Iterator[Member]:
+def _in_zip(path: Path, unpacked: _Unpacked) -> Iterator[Member]:
     try:
         archive = zipfile.ZipFile(path)
     except zipfile.BadZipFile:
@@ -74,36 +120,40 @@ def _in_zip(path: Path) -> Iterator[Member]:
             if entry.is_dir():
                 continue
             if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-                yield Member(safe(entry.filename), None)
+                yield Member(entry.filename, None)
                 continue
             with archive.open(entry) as stream:
-                yield Member(safe(entry.filename), _chunks(stream))
+                yield Member(entry.filename, _chunks(_Stream(stream, unpacked), Format.ZIP))
 
 
-def _in_tar(path: Path, form: Format) -> Iterator[Member]:
+def _in_tar(path: Path, form: Format, unpacked: _Unpacked) -> Iterator[Member]:
     if form is Format.TAR:
         _check_end(path)
     else:
         _check_is_tar(path, form)
-    with tarfile.open(path, _STREAM[form], errors="surrogateescape") as archive:  # type: ignore[call-overload]
+    with _OPEN[form](path) as stream, _tar(_Stream(stream, unpacked)) as archive:
         for entry in archive:
             if entry.isdir():
                 continue
-            stream = archive.extractfile(entry) if entry.isreg() else None
-            yield Member(safe(entry.name), _chunks(stream) if stream else None)
+            content = archive.extractfile(entry) if entry.isreg() else None
+            yield Member(entry.name, _chunks(content, form) if content else None)
+
+
+def _tar(stream: _Stream) -> tarfile.TarFile:
+    return tarfile.open(fileobj=stream, mode="r|", errors="surrogateescape")  # type: ignore[call-overload,no-any-return]
 
 
 def _check_end(path: Path) -> None:
     """A tar ends with zeros; without them one that was cut between two members would look whole."""
     with path.open("rb") as file:
-        file.seek(-_BLOCK, os.SEEK_END)
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _BLOCK))
         if file.read().strip(b"\0"):
             raise tarfile.ReadError
 
 
 def _check_is_tar(path: Path, form: Format) -> None:
     """What is compressed may be anything."""
-    with (bz2 if form is Format.BZIP2 else lzma).open(path) as stream:
+    with _OPEN[form](path) as stream:
         block = stream.read(_BLOCK)
     try:
         tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
@@ -112,12 +162,8 @@ def _check_is_tar(path: Path, form: Format) -> None:
         raise Refusal(Kind.REJECTED, Reason.NOT_DICOM, detail) from None
 
 
-def _chunks(stream: IO[bytes]) -> Iterator[bytes]:
-    while chunk := stream.read(CHUNK):
-        yield chunk
-
-
-def safe(name: str) -> str:
-    """A member's name as a path below its archive: it only tells people and the ledger where it lay."""
-    parts = name.replace("\\", "/").replace("\0", "").split("/")
-    return "/".join(part for part in parts if part not in ("", ".", "..")) or "unnamed"
+def _chunks(stream: IO[bytes] | _Stream, form: Format) -> Iterator[bytes]:
+    """The bytes of a member; who writes them elsewhere does not meet the errors of the archive."""
+    with _sound(form):
+        while chunk := stream.read(CHUNK):
+            yield chunk

@@ -6,7 +6,7 @@ import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from sorter.parser.elements import Unparsable, walk
 from sorter.source import Bounds, Refusal, check_unchanged
 from sorter.unpack.beside import voxels
 from sorter.unpack.containers import members
+from sorter.unpack.names import MOST_PATH, Names, safe
 from sorter.unpack.wanted import ARCHIVES, Wanted
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class _Hold:
     members: list[Candidate] = field(default_factory=list)
     left: int = 0
     _size: int = 0
-    _paths: set[str] = field(default_factory=set)
+    _names: Names = field(default_factory=Names)
 
     def add(self, path: str, chunks: Iterator[bytes]) -> None:
         held = f"{self.name}~{len(self.members)}"
@@ -88,7 +89,7 @@ class _Hold:
             held, self.counted(chunks), sync=False
         )  # a member is synced when it is staged
         outer = self.candidate
-        folder, _, leaf = f"{outer.path}/{self._unique(path)}".rpartition("/")
+        folder, _, leaf = f"{outer.path}/{self._names.unique(path)}".rpartition("/")
         member = outer._replace(
             folder=folder, name=leaf, size=size, root="", held=held, depth=outer.depth + 1
         )
@@ -100,28 +101,23 @@ class _Hold:
             self.bounds.check(self._size, "unpacks")
             yield chunk
 
-    def _unique(self, path: str) -> str:
-        """Members may share a name; each is a source of its own."""
-        for number in itertools.count(1):
-            one = path if number == 1 else f"{path}#{number}"
-            if one not in self._paths:
-                self._paths.add(one)
-                return one
-        raise AssertionError("unreachable: the numbers never end")
-
 
 def _unpack(hold: _Hold, content: Path, form: Format, wanted: Wanted) -> None:
     if hold.candidate.depth >= MOST_DEPTH:
         detail = f"archives in archives, more than {MOST_DEPTH} deep"
         raise Refusal(Kind.REJECTED, Reason.TOO_LARGE, detail)
-    for member in members(content, form):
+    # What is passed over takes no room.
+    bounds = replace(hold.bounds, room=hold.bounds.most)
+    # So that the path of a member of a member of a member stays one that every index takes.
+    most = MOST_PATH // (hold.candidate.depth + 1)
+    for member in members(content, form, bounds):
         if member.chunks is None:
             hold.left += 1
             continue
-        head = next(member.chunks, b"")
+        name, head = safe(member.name, most), next(member.chunks, b"")
         if _may_be_wanted(head, hold.candidate.path, wanted):
-            hold.add(member.name, itertools.chain((head,), member.chunks))
-        elif not _is_litter(member.name):
+            hold.add(name, itertools.chain((head,), member.chunks))
+        elif not _is_litter(name):
             hold.left += 1
 
 
