@@ -2,65 +2,33 @@
 
 from __future__ import annotations
 
-import errno
-import fnmatch
 import os
-import re
 import stat
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
 from sorter.config import DEFAULT_IGNORE
-from sorter.model import Candidate, Kind, Reason, Refused
-from sorter.observer.retire import SORTED
+from sorter.model import Candidate, Kind, Refused
+from sorter.observer.listing import (
+    GONE,
+    Ledger,
+    Listing,
+    Sieve,
+    chunks,
+    error_name,
+    no_words,
+    told_apart,
+    unreadable,
+)
 
-CHUNK = 5_000  # entries a Listing
 RACY_SECONDS = 2.0  # the coarsest time stamps of a file system in use (FAT)
-PATH_MAX = 4096  # bytes, the final NUL included; no call of the kernel takes a longer path
-_SURELY_SHORT = PATH_MAX // 4 - 1  # characters, of at most 4 bytes each
-_GONE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP))  # vanished, or replaced by a file or a link
 _Version = tuple[int, int, int, int]
-# The ledger's word about one version of a file of a folder: its outcome and reason, by name, inode, size,
-# mtime and ctime (ns). Of millions of known files nothing else is made.
-Word = tuple[str, str | None]
-Words = Mapping[tuple[str, int, int, int, int], Word]
-# Asked for all words of a folder, or for those of some names; None: too many to hold them all at once.
-Ledger = Callable[[str, Sequence[str] | None], Words | None]
-
-
-def no_words(_folder: str, _names: Sequence[str] | None) -> Words:
-    """Nothing is known: every file becomes a candidate."""
-    return {}
 
 
 class RootUnavailable(Exception):  # noqa: N818 - names a state of the drop folder, not a mistake
     """The drop folder is missing, not a folder or unreadable. Never the same as an empty one."""
-
-
-@dataclass(slots=True)
-class Listing:
-    """Up to 5,000 entries of one folder; ``last`` marks the folder's final part.
-
-    ``ignored`` also holds the folder itself, or entries of it, that could not be read (kind rejected). For
-    files named by hand ``folder`` is empty. ``known`` counts, by their word, the regular files that the
-    ledger knows already, and ``known_bytes`` adds up their sizes; they are no candidates.
-    """
-
-    folder: str
-    candidates: list[Candidate]
-    ignored: list[Refused]
-    last: bool
-    serial: int = -1  # tells the walker which listing this is
-    known: Counter[Word] = field(default_factory=Counter)
-    known_bytes: int = 0
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is nothing to tell."""
-        return not (self.candidates or self.ignored or self.known)
 
 
 @dataclass(slots=True)
@@ -120,7 +88,7 @@ class Walker:
     ) -> None:
         self.root = os.path.abspath(root)
         self._label = self.root if retirable else ""
-        self._ignored = re.compile("|".join(map(fnmatch.translate, ignore)) or r"(?!)")
+        self._sieve = Sieve(self.root, ignore=ignore, label=self._label)
         self._exclude = tuple(exclude)
         self._clock, self._stop, self._words = clock, stop, words
         self._folders: dict[str, _Folder] = {}
@@ -181,7 +149,7 @@ class Walker:
         One with entries that cannot be read is listed again all the same: they may become readable.
         """
         folder = self._folders.get(listing.folder)
-        if folder is not None and not _has_unreadable(listing):
+        if folder is not None and not listing.has_unreadable:
             folder.unknown.discard(listing.serial)
 
     def suspect(self, folder: str) -> None:
@@ -200,12 +168,12 @@ class Walker:
             words = self._words(path, None)
             part = Listing(path, [], [], last=False, serial=next(self._serials))
             with os.scandir(fd) as entries:
-                for chunk in _chunks(entries):
+                for chunk in chunks(entries):
                     if not part.empty:
                         yield self._open(folder, part, walk)
                         part = Listing(path, [], [], last=False, serial=next(self._serials))
                     some = self._words(path, [one.name for one in chunk]) if words is None else words
-                    self._sort_in(path, chunk, some or {}, part, subfolders)
+                    self._sieve.sort_in(path, chunk, some or {}, part, subfolders)
         except OSError:
             yield self._open(folder, part, walk)  # what was read before the folder failed is not lost with it
             raise
@@ -226,119 +194,24 @@ class Walker:
         return folder
 
     def _open(self, folder: _Folder, part: Listing, walk: int) -> Listing:
-        if part.candidates or _has_unreadable(part):
+        if part.candidates or part.has_unreadable:
             folder.unknown.add(part.serial)
         for one in part.ignored:
             if one.kind is Kind.REJECTED:
                 self._unreadable[one.candidate.path] = (walk, one.detail)
         return part
 
-    def _sort_in(
-        self,
-        path: str,
-        entries: Sequence[os.DirEntry[str]],
-        words: Words,
-        part: Listing,
-        subfolders: list[str],
-    ) -> None:
-        """Put entries where they belong. Millions come this way, most of them plain files that are known."""
-        ignored, label, admit, word_of = self._ignored.match, self._label, part.candidates.append, words.get
-        known: list[Word] = []
-        short = len(path) + 256 < _SURELY_SHORT  # a name has at most 255 characters
-        for entry in entries:
-            name = entry.name
-            try:
-                seen = entry.stat(follow_symlinks=False)  # relative to the open folder
-            except OSError as error:
-                if error.errno not in _GONE:
-                    part.ignored.append(_unreadable(path, name, label, error.errno))
-                continue
-            if short and stat.S_IFMT(seen.st_mode) == stat.S_IFREG and not ignored(name):
-                version = (name, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
-                if (word := word_of(version)) is None:
-                    admit(_candidate(path, name, seen, label))
-                else:
-                    known.append(word)
-                    part.known_bytes += seen.st_size
-            else:
-                self._sort_in_odd(path, name, seen, part, subfolders)
-        part.known.update(known)
-
-    def _sort_in_odd(
-        self, path: str, name: str, seen: os.stat_result, part: Listing, subfolders: list[str]
-    ) -> None:
-        folder = stat.S_ISDIR(seen.st_mode)
-        if name == SORTED and path == self.root:
-            return  # our own folder of retired sources
-        if self._ignored.match(name):
-            candidate = _candidate(path, name, seen, self._label)
-            detail = "folder" if folder else ""
-            part.ignored.append(Refused(candidate, Kind.IGNORED, Reason.PATTERN, detail))
-        elif folder:
-            subfolders.append(name)
-        elif len(os.fsencode(f"{path}/{name}")) >= PATH_MAX:
-            part.ignored.append(_unreadable(path, name, self._label, errno.ENAMETOOLONG))
-        else:
-            _admit(_candidate(path, name, seen, self._label), seen, part)
-
     def _failed(self, path: str, error: OSError, walk: int) -> Iterator[Listing]:
         if path == self.root:
-            raise RootUnavailable(f"the drop folder cannot be listed: {_errno(error.errno)}") from None
+            raise RootUnavailable(f"the drop folder cannot be listed: {error_name(error.errno)}") from None
         self._folders.pop(path, None)
-        if error.errno in _GONE:
+        if error.errno in GONE:
             return
         met = path in self._unreadable
-        refused = _unreadable(*os.path.split(path), self._label, error.errno)
+        refused = unreadable(*os.path.split(path), self._label, error.errno)
         self._unreadable[path] = (walk, refused.detail)
         if not met:
             yield Listing(path, [], [refused], last=True)
-
-
-def _chunks(entries: Iterable[os.DirEntry[str]]) -> Iterator[list[os.DirEntry[str]]]:
-    """Up to ``CHUNK`` entries at a time; those that were read before the folder failed come first."""
-    chunk: list[os.DirEntry[str]] = []
-    try:
-        for entry in entries:
-            chunk.append(entry)
-            if len(chunk) == CHUNK:
-                yield chunk
-                chunk = []
-    except OSError:
-        yield chunk
-        raise
-    if chunk:
-        yield chunk
-
-
-def walk_paths(
-    paths: Iterable[str], *, ignore: Sequence[str] = DEFAULT_IGNORE, exclude: Sequence[str] = ()
-) -> Iterator[Listing]:
-    """Files and folders named by hand: each once walked deeply; the candidates are never retired.
-
-    A named file is taken whatever its name is. A named path that is not there is rejected as unreadable,
-    since somebody expected it.
-
-    Raises
-    ------
-    RootUnavailable
-        A named folder cannot be listed.
-    """
-    part = Listing("", [], [], last=True)
-    for path in map(os.path.abspath, paths):
-        seen = _stat(path)
-        if seen is not None and stat.S_ISDIR(seen.st_mode):
-            yield from Walker(path, ignore=ignore, exclude=exclude, retirable=False).walk(deep=True)
-            continue
-        found = look(path) or _unreadable(*os.path.split(path), "", errno.ENOENT)
-        if isinstance(found, Candidate):
-            part.candidates.append(found)
-        else:
-            part.ignored.append(found)
-        if len(part.candidates) + len(part.ignored) == CHUNK:
-            yield part
-            part = Listing("", [], [], last=True)
-    if part.candidates or part.ignored:
-        yield part
 
 
 def look(path: str, root: str = "") -> Candidate | Refused | None:
@@ -353,38 +226,8 @@ def look(path: str, root: str = "") -> Candidate | Refused | None:
     try:
         seen = os.lstat(path)
     except OSError as error:
-        return None if error.errno in _GONE else _unreadable(folder, name, root, error.errno)
-    part = Listing(folder, [], [], last=True)
-    _admit(_candidate(folder, name, seen, root), seen, part)
-    return part.candidates[0] if part.candidates else part.ignored[0]
-
-
-def _admit(candidate: Candidate, seen: os.stat_result, part: Listing) -> None:
-    if stat.S_ISREG(seen.st_mode):
-        part.candidates.append(candidate)
-    elif stat.S_ISLNK(seen.st_mode):
-        part.ignored.append(Refused(candidate, Kind.IGNORED, Reason.SYMLINK))
-    else:
-        part.ignored.append(Refused(candidate, Kind.IGNORED, Reason.NOT_REGULAR))
-
-
-def _candidate(folder: str, name: str, seen: os.stat_result, root: str) -> Candidate:
-    return Candidate(
-        folder, name, seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, root
-    )
-
-
-def _unreadable(folder: str, name: str, root: str, number: int | None) -> Refused:
-    candidate = Candidate(folder, name, 0, 0, 0, 0, 0, root)
-    return Refused(candidate, Kind.REJECTED, Reason.UNREADABLE, f"cannot be read: {_errno(number)}")
-
-
-def _has_unreadable(listing: Listing) -> bool:
-    return any(one.kind is Kind.REJECTED for one in listing.ignored)
-
-
-def _errno(number: int | None) -> str:
-    return errno.errorcode.get(number or 0, "unknown error")
+        return None if error.errno in GONE else unreadable(folder, name, root, error.errno)
+    return told_apart(folder, name, seen, root)
 
 
 def _version(seen: os.stat_result) -> _Version:

@@ -3,19 +3,19 @@
 import contextlib
 import errno
 import os
-import socket
 import subprocess
 import sys
 import tempfile
 import textwrap
-from collections import Counter
 from pathlib import Path
 
 import pytest
+from walked import known_to_the_ledger, paths, refusals, write
 
 from sorter.model import Candidate, Kind, Reason
+from sorter.observer import listing as listing_module
 from sorter.observer import walk as walk_module
-from sorter.observer.walk import Listing, RootUnavailable, Walker, look, walk_paths
+from sorter.observer.walk import RootUnavailable, Walker, look
 
 
 class Clock:
@@ -37,20 +37,6 @@ def root(tmp_path):
     return folder
 
 
-def write(path, content=b"x"):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return path
-
-
-def paths(listings):
-    return sorted(c.path for listing in listings for c in listing.candidates)
-
-
-def refusals(listings):
-    return sorted((r.candidate.name, r.kind, r.reason) for listing in listings for r in listing.ignored)
-
-
 def walk_and_know(walker, *, deep=False):
     listings = []
     for listing in walker.walk(deep=deep):
@@ -65,27 +51,8 @@ def test_every_file_of_the_tree_is_seen_once(root):
     assert paths(Walker(str(root)).walk(deep=False)) == expected
 
 
-def test_a_candidate_is_what_lstat_says(root):
-    file = write(root / "b" / "a", b"12345")
-    seen = os.lstat(file)
-    [listing] = Walker(f"{root}/").walk(deep=True)
-    assert listing.candidates == [
-        Candidate(
-            str(root / "b"), "a", seen.st_dev, seen.st_ino, 5, seen.st_mtime_ns, seen.st_ctime_ns, str(root)
-        )
-    ]
-
-
 def test_an_empty_drop_folder_lists_nothing(root):
     assert list(Walker(str(root)).walk(deep=True)) == []
-
-
-def test_large_folders_come_in_parts_and_only_the_final_one_is_last(root, monkeypatch):
-    monkeypatch.setattr(walk_module, "CHUNK", 3)
-    expected = sorted(str(write(root / str(n))) for n in range(6))
-    listings = list(Walker(str(root)).walk(deep=True))
-    assert [(len(part.candidates), part.last) for part in listings] == [(3, False), (3, True)]
-    assert paths(listings) == expected
 
 
 @pytest.mark.parametrize("state", ["missing", "a file", "broken link"])
@@ -124,57 +91,12 @@ def test_the_root_may_be_a_symlink(root, tmp_path):
     assert paths(Walker(str(tmp_path / "link")).walk(deep=True)) == [str(tmp_path / "link" / "a")]
 
 
-def test_what_is_not_a_regular_file_is_ignored_and_links_are_not_followed(root, tmp_path):
-    write(tmp_path / "outside" / "secret")
-    (root / "link").symlink_to(tmp_path / "outside" / "secret")
-    (root / "linked folder").symlink_to(tmp_path / "outside")
-    os.mkfifo(root / "fifo")
-    with socket.socket(socket.AF_UNIX) as unix:
-        unix.bind(str(root / "socket"))
-        listings = list(Walker(str(root)).walk(deep=True))
-    assert paths(listings) == []
-    assert refusals(listings) == [
-        ("fifo", Kind.IGNORED, Reason.NOT_REGULAR),
-        ("link", Kind.IGNORED, Reason.SYMLINK),
-        ("linked folder", Kind.IGNORED, Reason.SYMLINK),
-        ("socket", Kind.IGNORED, Reason.NOT_REGULAR),
-    ]
-
-
-def test_ignored_names_are_reported_and_ignored_folders_not_entered(root):
-    names = [".git/config", ".a.dcm.Xy12", "x.part", "x.partial", "x.tmp", "x~", "x.crdownload"]
-    for name in [*names, "x.dcm"]:
-        write(root / name)
-    listings = list(Walker(str(root)).walk(deep=True))
-    assert paths(listings) == [str(root / "x.dcm")]
-    expected = sorted((name.split("/")[0], Kind.IGNORED, Reason.PATTERN) for name in names)
-    assert refusals(listings) == expected
-
-
-def test_patterns_are_the_callers(root):
-    write(root / ".hidden")
-    write(root / "a.bak")
-    assert paths(Walker(str(root), ignore=["*.bak"]).walk(deep=True)) == [str(root / ".hidden")]
-    assert len(paths(Walker(str(root), ignore=[]).walk(deep=True))) == 2
-
-
 def test_excluded_folders_and_our_own_are_neither_entered_nor_reported(root, tmp_path):
     write(root / "archive" / "a")
     write(root / ".sorted" / "b")
     (tmp_path / "link").symlink_to(root / "archive")
     for exclude in (root / "archive", tmp_path / "link"):
         assert list(Walker(str(root), exclude=[str(exclude)], ignore=[]).walk(deep=True)) == []
-
-
-@pytest.mark.parametrize(
-    "name", [b"\xff\xfe.dcm", b"new\nline", b"n" * 255, b"-rf", "ü\u202e".encode(), b"a b\t", b"\\x", b"*"]
-)
-def test_odd_names_are_seen_and_open_again(root, name):
-    write(root / os.fsdecode(name))
-    [listing] = Walker(str(root)).walk(deep=True)
-    [candidate] = listing.candidates
-    assert os.fsencode(candidate.name) == name
-    assert look(candidate.path, str(root)) == candidate
 
 
 def test_a_folder_that_vanishes_during_the_walk_is_skipped(root):
@@ -338,7 +260,7 @@ def test_a_folder_is_trusted_only_beyond_the_resolution_of_its_time_stamps(root,
 
 
 def test_a_folder_with_one_unknown_part_is_listed_again(root, clock, monkeypatch):
-    monkeypatch.setattr(walk_module, "CHUNK", 2)
+    monkeypatch.setattr(listing_module, "CHUNK", 2)
     expected = sorted(str(write(root / str(n))) for n in range(5))
     walker = Walker(str(root), clock=clock)
     list(walker.walk(deep=False))
@@ -361,7 +283,7 @@ def test_knowing_an_outdated_listing_says_nothing_about_the_newer_one(root, cloc
 
 
 def test_a_walk_that_was_abandoned_halfway_trusts_nothing_it_did_not_read(root, clock, monkeypatch):
-    monkeypatch.setattr(walk_module, "CHUNK", 2)
+    monkeypatch.setattr(listing_module, "CHUNK", 2)
     expected = sorted(str(write(root / str(n))) for n in range(5))
     walker = Walker(str(root), clock=clock)
     walk_and_know(walker)
@@ -429,24 +351,6 @@ def test_look_tells_files_from_the_rest(root):
     assert look(f"{root}/{'n' * 256}").reason is Reason.UNREADABLE
 
 
-def test_paths_given_by_hand_carry_no_root_and_no_pattern_applies_to_them(root):
-    expected = sorted(str(write(root / name)) for name in ("a.part", "folder/b", "folder/c"))
-    write(root / "folder" / "d.part")
-    listings = list(walk_paths([str(root / "folder"), str(root / "a.part"), str(root / "missing")]))
-    assert paths(listings) == expected
-    assert {c.root for listing in listings for c in listing.candidates} == {""}
-    assert refusals(listings) == [
-        ("d.part", Kind.IGNORED, Reason.PATTERN),
-        ("missing", Kind.REJECTED, Reason.UNREADABLE),
-    ]
-
-
-def test_many_paths_given_by_hand_come_in_parts(root, monkeypatch):
-    monkeypatch.setattr(walk_module, "CHUNK", 2)
-    files = [str(write(root / str(n))) for n in range(4)]
-    assert [len(part.candidates) for part in walk_paths(files)] == [2, 2]
-
-
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user, for whom chmod 000 counts")
 def test_a_folder_without_permission_is_rejected():
     script = textwrap.dedent("""
@@ -465,12 +369,6 @@ def test_a_folder_without_permission_is_rejected():
             [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True
         )
     assert sorted(done.stdout.splitlines()) == ["1", "cannot be read: EACCES"]
-
-
-def test_a_listing_says_what_it_holds(root):
-    file = write(root / "1")
-    [listing] = Walker(str(root)).walk(deep=True)
-    assert listing == Listing(str(root), [look(str(file), str(root))], [], last=True, serial=listing.serial)
 
 
 def test_a_folder_with_an_entry_that_cannot_be_looked_at_is_listed_again_at_every_walk(
@@ -504,55 +402,6 @@ def test_a_folder_with_an_entry_that_cannot_be_looked_at_is_listed_again_at_ever
         assert walker.unreadable == {str(root / "a" / "1"): "cannot be read: EIO"}
     assert paths(walker.walk(deep=False)) == [str(root / "a" / "1")]
     assert walker.unreadable == {}
-
-
-def known_to_the_ledger(*paths):
-    """Words as the ledger has them, of files as they are now."""
-    facts = {}
-    for path in paths:
-        seen = path.lstat()
-        version = (path.name, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
-        facts.setdefault(str(path.parent), {})[version] = ("stored", None)
-    return lambda folder, _names: facts.get(folder, {})
-
-
-def test_files_that_the_ledger_knows_are_counted_and_no_candidates(root, monkeypatch):
-    monkeypatch.setattr(walk_module, "CHUNK", 2)
-    files = [write(root / name, b"four") for name in ("a", "b", "c", "deep/d")]
-    fresh = write(root / "deep/e")
-    listings = list(Walker(str(root), words=known_to_the_ledger(*files)).walk(deep=True))
-    counts = sum((one.known for one in listings), Counter())
-    assert counts == {("stored", None): 4}
-    assert sum(one.known_bytes for one in listings) == 16
-    assert paths(listings) == [str(fresh)]
-
-
-def test_of_a_folder_with_too_many_words_each_part_is_asked_about(root, monkeypatch):
-    monkeypatch.setattr(walk_module, "CHUNK", 2)
-    files = [write(root / name) for name in ("a", "b", "c")]
-    words, asked = known_to_the_ledger(*files), []
-
-    def by_name(folder, names):
-        if names is None:
-            return None
-        asked.append(len(names))
-        return {version: word for version, word in words(folder, None).items() if version[0] in names}
-
-    listings = list(Walker(str(root), words=by_name).walk(deep=True))
-    assert (sum(one.known.total() for one in listings), paths(listings), asked) == (3, [], [2, 1])
-
-
-def test_a_known_name_with_another_version_is_a_candidate(root):
-    file = write(root / "a", b"four")
-    words = known_to_the_ledger(file)
-    file.write_bytes(b"other")
-    assert paths(Walker(str(root), words=words).walk(deep=True)) == [str(file)]
-
-
-def test_a_known_name_that_is_ignored_now_is_ignored(root):
-    words = known_to_the_ledger(write(root / "a.tmp"))
-    (listing,) = Walker(str(root), words=words).walk(deep=True)
-    assert (refusals([listing]), listing.known) == ([("a.tmp", Kind.IGNORED, Reason.PATTERN)], {})
 
 
 def test_a_folder_of_files_that_the_ledger_knows_is_skipped_when_it_has_not_changed(root, clock):
