@@ -162,11 +162,16 @@ class Walker:
         """The folder in parts. Its version is taken before the first entry is read."""
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | (0 if path == self.root else os.O_NOFOLLOW))
         try:
-            folder = self._begin(path, os.fstat(fd))
-            settled = self._clock() - folder.first_seen >= RACY_SECONDS
-            subfolders: list[str] = []
-            words = self._words(path, None)
-            part = Listing(path, [], [], last=False, serial=next(self._serials))
+            yield from self._parts(fd, path, self._begin(path, os.fstat(fd)), walk)
+        finally:
+            os.close(fd)
+
+    def _parts(self, fd: int, path: str, folder: _Folder, walk: int) -> Iterator[Listing]:
+        settled = self._clock() - folder.first_seen >= RACY_SECONDS
+        subfolders: list[str] = []
+        words = self._words(path, None)
+        part = Listing(path, [], [], last=False, serial=next(self._serials))
+        try:
             with os.scandir(fd) as entries:
                 for chunk in chunks(entries):
                     if not part.empty:
@@ -177,8 +182,6 @@ class Walker:
         except OSError:
             yield self._open(folder, part, walk)  # what was read before the folder failed is not lost with it
             raise
-        finally:
-            os.close(fd)
         folder.subfolders = tuple(subfolders)
         folder.complete = settled
         part.last = True

@@ -149,6 +149,22 @@ def test_an_unreadable_folder_is_rejected_once_and_the_walk_goes_on(root, monkey
     assert refusals(walker.walk(deep=True)) == []
 
 
+def test_a_folder_that_fails_between_its_opening_and_its_first_entry_is_rejected(root, monkeypatch):
+    """A file server may forget a folder at any call: ESTALE."""
+    write(root / "a" / "1")
+    expected = [str(write(root / "b" / "2"))]
+    real, lost = os.fstat, (root / "a").stat().st_ino
+
+    def fstat(fd):
+        if real(fd).st_ino == lost:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return real(fd)
+
+    monkeypatch.setattr(walk_module.os, "fstat", fstat)
+    listings = list(Walker(str(root)).walk(deep=True))
+    assert (paths(listings), refusals(listings)) == (expected, [("a", Kind.REJECTED, Reason.UNREADABLE)])
+
+
 def test_an_unreadable_folder_is_listed_when_it_becomes_readable_and_reported_when_it_fails_again(root):
     expected = [str(write(root / "a" / "1"))]
     walker = Walker(str(root))
