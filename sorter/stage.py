@@ -9,6 +9,7 @@ import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from sorter.convert.naming import TEMPLATE
 from sorter.errors import ArchiveError
 from sorter.job import Job
 from sorter.log import describe
@@ -19,7 +20,7 @@ from sorter.parser.encapsulation import release
 from sorter.parser.header import check_uids, is_dicomdir, read_header, wanted_tags
 from sorter.sharing import DIED, Begun, begin, digest, make_durable, native_instance
 from sorter.source import Refusal, Source, check_unchanged, map_path, map_staged, read
-from sorter.unpack.beside import TEMPLATE, is_sidecar
+from sorter.unpack.beside import is_sidecar
 
 if TYPE_CHECKING:
     from sorter.parser.fingerprint import Fingerprint

@@ -231,11 +231,12 @@ def _counted(count: int, what: str) -> str:
 
 
 def _remedy(one: Result) -> str:
-    from sorter.convert.sidecars import stem, stub  # noqa: PLC0415 - see above
+    from sorter.convert.naming import stem  # noqa: PLC0415 - see above
+    from sorter.convert.sidecars import stub  # noqa: PLC0415 - see above
 
     wanted = " ".join(
         "--orientation RAS (or LAS, LPS, ...)" if keyword == "Orientation" else f"--set {keyword}=..."
         for keyword in one.missing
     )
     beside = json.dumps({key: "" for key in stub(one.missing) if key in one.missing})
-    return f"say {wanted}, or write {printable(stem(one.job.path))}.json beside it: {beside}"
+    return f"say {wanted}, or write {printable(stem(one.job.path.name))}.json beside it: {beside}"

@@ -11,6 +11,7 @@ from sorter.convert.errors import ConversionError
 from sorter.convert.facts import Facts
 from sorter.convert.instance import write
 from sorter.convert.maps import maps
+from sorter.convert.naming import VOXELS, stem
 from sorter.convert.nifti import inflated, read
 from sorter.convert.options import Options
 from sorter.convert.recognise import Format, recognise
@@ -99,9 +100,8 @@ def _voxels_of_pair(header: bytes, path: Path) -> bytes | None:
     """What lies in the ``.img`` beside a header; ``None`` where the file holds both."""
     if header[344:347] == b"n+1" or header[4:7] == b"n+2":
         return None
-    stem = path.name.removesuffix(".gz").rpartition(".")[0]
-    for name in (f"{stem}.img", f"{stem}.img.gz", f"{stem}.IMG"):
-        beside = path.with_name(name)
+    for ending in VOXELS:
+        beside = path.with_name(f"{stem(path.name)}{ending}")
         if beside.is_file():
             return inflated(beside.read_bytes())
     raise ConversionError("it is the header of a pair, and its .img is not beside it")

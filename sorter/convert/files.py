@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sorter.convert.errors import ConversionError
+from sorter.convert.naming import stem
 from sorter.convert.recognise import Format, recognise
-from sorter.convert.sidecars import stem
 
 # Enough for every format's mark, and for the first header of what lies in gzip.
 _HEAD = 4096
@@ -45,14 +45,14 @@ def sources(paths: Sequence[Path], wanted: frozenset[Format]) -> Iterator[tuple[
     """
     for path in paths:
         if not path.is_dir():
-            yield _header(path), stem(path)
+            yield _header(path), stem(path.name)
             continue
         for folder, folders, names in os.walk(path):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(names):
                 file = Path(folder, name)
                 if not name.startswith(".") and file.is_file() and _is_wanted(file, wanted):
-                    yield file, str(file.relative_to(path).with_name(stem(file)))
+                    yield file, str(file.relative_to(path).with_name(stem(file.name)))
 
 
 def _is_wanted(file: Path, wanted: frozenset[Format]) -> bool:
@@ -64,7 +64,7 @@ def _is_wanted(file: Path, wanted: frozenset[Format]) -> bool:
 
 def _header(path: Path) -> Path:
     """Of the voxels of a pair the header, which says what they are."""
-    beside = path.with_name(f"{stem(path)}.hdr")
+    beside = path.with_name(f"{stem(path.name)}.hdr")
     return beside if path.name.lower().endswith((".img", ".img.gz")) and beside.is_file() else path
 
 

@@ -15,11 +15,9 @@ from pydicom.datadict import keyword_for_tag
 from sorter.convert.errors import ConversionError
 from sorter.convert.facts import Facts, facts, validated
 from sorter.convert.keywords import ALL, FROM_TEMPLATE
+from sorter.convert.naming import FOLDER_FILE, TEMPLATE, stem
 from sorter.convert.options import SETTINGS
 
-# Of a folder: its facts stand in the table [dicom].
-FOLDER_FILE = "sorter.toml"
-TEMPLATE = "_template.dcm"
 _MAX_BYTES = 8 << 20
 
 # Names that a BIDS sidecar uses, and what they are in DICOM. In BIDS times are seconds.
@@ -45,12 +43,6 @@ _USUAL = (
     "StudyDescription", "Modality", "SeriesDescription", "BodyPartExamined",
 )  # fmt: skip
 _BY_CASE = {keyword.casefold(): keyword for keyword in (*ALL, *SETTINGS)}
-
-
-def stem(path: Path) -> str:
-    """The name without its ending, or both of ``.nii.gz``."""
-    name = path.name
-    return name.removesuffix(".gz").rpartition(".")[0] or name
 
 
 def gather(
@@ -89,12 +81,12 @@ def gather(
 def beside(path: Path, top: Path | None = None) -> list[Path]:
     """The sidecars that a file has, by name; those that say nothing of it too."""
     folder = path.parent
-    names = (folder / f"{stem(path)}.json", _folder_file(folder, top), *_templates(path))
+    names = (folder / f"{stem(path.name)}.json", _folder_file(folder, top), *_templates(path))
     return [one for one in names if one is not None and one.is_file()]
 
 
 def _beside(path: Path, template: Path | None, top: Path | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    json_file = path.with_name(f"{stem(path)}.json")
+    json_file = path.with_name(f"{stem(path.name)}.json")
     if json_file.is_file():
         yield "the JSON beside it", from_json(_content(json_file))
     if folder_file := _folder_file(path.parent, top):
@@ -106,7 +98,7 @@ def _beside(path: Path, template: Path | None, top: Path | None) -> Iterator[tup
 
 
 def _templates(path: Path) -> tuple[Path, Path]:
-    return path.with_name(f"{stem(path)}.dcm"), path.with_name(TEMPLATE)
+    return path.with_name(f"{stem(path.name)}.dcm"), path.with_name(TEMPLATE)
 
 
 def _folder_file(folder: Path, top: Path | None) -> Path | None:

@@ -5,30 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from sorter.convert.naming import FOLDER_FILE, TEMPLATE, VOXELS, stem
 from sorter.model import Candidate
 
-FOLDER_FILE, TEMPLATE = "sorter.toml", "_template.dcm"
-_VOXELS = (".img", ".img.gz")
 _CONVERTIBLE = ("nii", "nii.gz", "hdr", "png", "jpg", "jpeg", "tif", "tiff", "bmp", "gif")
 
 State = tuple[tuple[str, int, int], ...]
 
 
-def stem(name: str) -> str:
-    """The name without its ending, or both of ``.nii.gz``."""
-    return name.removesuffix(".gz").rpartition(".")[0] or name
-
-
 def may_be_sidecar(name: str) -> bool:
     """Whether it would belong to a file of the same name that is converted, were there one."""
-    return name == FOLDER_FILE or name.lower().endswith((".json", *_VOXELS))
+    return name == FOLDER_FILE or name.lower().endswith((".json", *VOXELS))
 
 
 def is_sidecar(candidate: Candidate) -> bool:
     """Whether a file that is not DICOM belongs to one beside it that is converted."""
     if not may_be_sidecar(candidate.name):
         return False
-    voxels = candidate.name.lower().endswith(_VOXELS)
+    voxels = candidate.name.lower().endswith(VOXELS)
     others = ("hdr", "HDR") if voxels else _CONVERTIBLE
     beside = f"{candidate.folder}/{stem(candidate.name)}"
     return candidate.name == FOLDER_FILE or any(os.path.isfile(f"{beside}.{one}") for one in others)
@@ -54,7 +48,7 @@ def voxels(candidate: Candidate) -> list[str]:
     """Where the voxels may lie whose header this is; none for what is no header of a pair."""
     if not candidate.name.lower().endswith(".hdr"):
         return []
-    return [f"{candidate.folder}/{stem(candidate.name)}{ending}" for ending in (*_VOXELS, ".IMG")]
+    return [f"{candidate.folder}/{stem(candidate.name)}{ending}" for ending in VOXELS]
 
 
 def _paths(candidate: Candidate) -> Iterator[str]:

@@ -7,7 +7,7 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from sorter.convert.errors import ConversionError, NeedsInfo
-from sorter.convert.sidecars import from_json, from_template, gather, stem, stub
+from sorter.convert.sidecars import from_json, from_template, gather, stub
 
 MR = get_testdata_file("MR_small.dcm", download=False)
 
@@ -18,10 +18,6 @@ def source(tmp_path):
     path.parent.mkdir()
     path.touch()
     return path
-
-
-def test_the_stem_of_a_compressed_volume_lacks_both_endings(source):
-    assert stem(source) == "brain"
 
 
 def test_the_order_is_given_json_folder_template_configuration(source):
