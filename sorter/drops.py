@@ -12,9 +12,10 @@ from sorter.duties import Trouble
 from sorter.intake import Intake
 from sorter.model import Candidate, Kind, Reason
 from sorter.observer.listing import Listing, no_words
+from sorter.observer.mounts import keeps_our_time
 from sorter.observer.settle import Settler, age_by_clock, lies_below, quiet_by_clock
 from sorter.observer.walk import RootUnavailable, Walker, look
-from sorter.observer.watch import Watch, keeps_our_time
+from sorter.observer.watch import Watch
 from sorter.unpack.beside import State, state, voxels
 
 # A walk on every wake, but not so often that walking itself keeps a core busy.

@@ -9,16 +9,12 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import logging
 import os
-import re
 import threading
-import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Literal
 
 from watchdog.events import (
@@ -34,13 +30,13 @@ from watchdog.events import (
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 from watchdog.observers.polling import PollingObserver
-from watchdog.utils import BaseThread
 
+from sorter.observer.mounts import written_elsewhere
 from sorter.observer.retire import SORTED
+from sorter.observer.threads import all_alive, hush_watchdog, stop_in_time
 
 Mode = Literal["auto", "events", "poll", "scan"]
 
-STOP_SECONDS = 5.0  # an observer that takes longer to stop is left behind; its threads are daemons
 POLL_SECONDS = 5.0
 MOST_NAMED = 20_000  # folders named by events that nobody has asked for yet
 # Where something appears. Not opened and read (our own reads), not deleted (our own retiring), and for
@@ -48,13 +44,6 @@ MOST_NAMED = 20_000  # folders named by events that nobody has asked for yet
 _EVENTS: list[type[FileSystemEvent]] = [FileCreatedEvent, FileMovedEvent, DirCreatedEvent, DirMovedEvent]
 _EVENTS_INOTIFY = [*_EVENTS, FileClosedEvent]
 _EVENTS_POLL = [*_EVENTS, FileModifiedEvent]
-# Other machines, user space or another layer write there, and inotify does not hear of it.
-_SCAN_ONLY = frozenset(
-    ("nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "9p", "virtiofs", "ceph", "glusterfs", "lustre",
-     "gpfs", "beegfs", "gfs2", "ocfs2", "orangefs", "afs", "coda", "overlay", "vboxsf", "vmhgfs", "prl_fs")
-)  # fmt: skip
-# The time stamps of these are our own kernel's, though the events are not.
-_OUR_CLOCK = frozenset(("overlay",))
 
 
 class TroubleKind(StrEnum):
@@ -111,7 +100,7 @@ class Watch:
 
     def start(self) -> None:
         """Start watching. Nothing that goes wrong is fatal; the next :meth:`check` tells it."""
-        _hush_watchdog()
+        hush_watchdog()
         for root in self._roots:
             self._unreported += root.start()
         self._wake.set()
@@ -181,7 +170,7 @@ class _Root:
             kind = TroubleKind.ROOT_BACK if self.mode == "absent" else TroubleKind.ROOT_CHANGED
             self._limited = False
             return [self._trouble(kind), *self.stop(), *self.start()]
-        if self._observer is not None and not _alive(self._observer):
+        if self._observer is not None and not all_alive(self._observer):
             return [self._trouble(TroubleKind.THREAD_DIED), *self.stop(), *self.start()]
         if self._failing:
             return self.start()
@@ -191,7 +180,7 @@ class _Root:
 
     def stop(self) -> list[Trouble]:
         observer, self._observer = self._observer, None
-        failure = "" if observer is None else _stop(observer)
+        failure = "" if observer is None else stop_in_time(observer)
         return [self._trouble(TroubleKind.STOP_FAILED, failure)] if failure else []
 
     def _choose(self) -> Literal["events", "poll", "scan"]:
@@ -199,7 +188,7 @@ class _Root:
             return "scan"
         if self._want != "auto":
             return self._want
-        return "scan" if _written_elsewhere(_kind_of(self._path)) else "events"
+        return "scan" if written_elsewhere(self._path) else "events"
 
     def _observe(self) -> list[Trouble]:
         """Start an observer; where that fails walk only, and try again at each check."""
@@ -263,77 +252,12 @@ class _Waker(FileSystemEventHandler):
             self._bell.wake.set()
 
 
-def keeps_our_time(path: str) -> bool:
-    """Whether this machine's clock sets the time stamps of the files below a folder.
-
-    On network and FUSE file systems a server's clock may; it can differ by minutes, either way.
-    """
-    kind = _kind_of(path)
-    return kind in _OUR_CLOCK or not _written_elsewhere(kind)
-
-
-def _kind_of(path: str) -> str:
-    mountinfo = Path("/proc/self/mountinfo").read_bytes()
-    return file_system(os.path.realpath(path), os.fsdecode(mountinfo))
-
-
-def _written_elsewhere(kind: str) -> bool:
-    return kind in _SCAN_ONLY or kind.startswith("fuse")
-
-
-def file_system(path: str, mountinfo: str) -> str:
-    """The type of the file system that holds a path, from the text of ``/proc/self/mountinfo``.
-
-    Source: https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html
-    """
-    kind, longest = "", -1
-    for line in mountinfo.splitlines():
-        before, _, after = line.partition(" - ")
-        fields = before.split(" ")
-        if len(fields) < 5 or not after:
-            continue
-        point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[4]).rstrip("/")
-        # Of equals the last one counts: it was mounted over the others.
-        if len(point) >= longest and f"{path}/".startswith(f"{point}/"):
-            kind, longest = after.split(" ")[0], len(point)
-    return kind
-
-
 def _identity(path: str) -> tuple[int, int] | None:
     try:
         seen = os.stat(path)
     except OSError:
         return None  # told as root_absent; the walk says why
     return (seen.st_dev, seen.st_ino)
-
-
-def _alive(observer: BaseObserver) -> bool:
-    return bool(observer.emitters) and all(thread.is_alive() for thread in _threads(observer))
-
-
-def _threads(observer: BaseObserver) -> Iterator[threading.Thread]:
-    """Observer, emitters, and the inotify reader, which versions of watchdog keep in different attributes."""
-    for owner in (observer, *observer.emitters):
-        yield owner
-        yield from (part for part in vars(owner).values() if isinstance(part, threading.Thread))
-
-
-def _stop(observer: BaseObserver) -> str:
-    """Stop an observer without waiting for ever; what went wrong, or nothing."""
-    failures = []
-
-    def stop() -> None:
-        try:
-            observer.stop()
-            if observer.is_alive():
-                observer.join()
-        except Exception as error:  # noqa: BLE001 - whatever a broken observer raises is reported as a Trouble
-            failures.append(type(error).__name__)
-
-    stopping = threading.Thread(target=stop, name="sorter-stop-watch", daemon=True)
-    stopping.start()
-    stopping.join(STOP_SECONDS)
-    return "timeout" if stopping.is_alive() else "".join(failures)
 
 
 def _watch_limit_reached(path: str) -> bool:
@@ -347,23 +271,3 @@ def _watch_limit_reached(path: str) -> bool:
         return bool(watch < 0 and ctypes.get_errno() == errno.ENOSPC)
     finally:
         os.close(fd)
-
-
-class _SparesWatchdog:
-    """Prints no traceback of a watchdog thread (it quotes paths); :meth:`Watch.check` reports the death."""
-
-    def __init__(self) -> None:
-        self._previous = threading.excepthook
-
-    def __call__(self, args: threading.ExceptHookArgs) -> None:
-        if not isinstance(args.thread, BaseThread):
-            self._previous(args)
-
-
-def _hush_watchdog() -> None:
-    """Keep watchdog's own words, which are full of paths, off stderr."""
-    # One of its warnings prints every path it watches (watchdog 7.1, two unreadable folders).
-    warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning, r"watchdog\.")
-    logging.getLogger("watchdog").addHandler(logging.NullHandler())
-    if not isinstance(threading.excepthook, _SparesWatchdog):
-        threading.excepthook = _SparesWatchdog()

@@ -11,8 +11,10 @@ import time
 import pytest
 from watchdog.observers.api import BaseObserver
 
+from sorter.observer import mounts as mounts_module
+from sorter.observer import threads as threads_module
 from sorter.observer import watch as watch_module
-from sorter.observer.watch import Trouble, TroubleKind, Watch, file_system
+from sorter.observer.watch import Trouble, TroubleKind, Watch
 
 
 @pytest.fixture
@@ -365,7 +367,7 @@ def test_stopping_ends_all_threads_and_may_be_repeated(root, wake, started):
 
 
 def test_stopping_never_hangs_on_a_thread_that_does(root, wake, started, monkeypatch):
-    monkeypatch.setattr(watch_module, "STOP_SECONDS", 0.2)
+    monkeypatch.setattr(threads_module, "STOP_SECONDS", 0.2)
     release = threading.Event()
     watch = started(root, mode="events")
     monkeypatch.setattr(watch._roots[0]._observer, "on_thread_stop", release.wait)
@@ -387,55 +389,11 @@ def test_an_observer_that_breaks_while_it_stops_is_told(root, wake, started, mon
     assert watch._roots[0].stop() == [Trouble(TroubleKind.STOP_FAILED, 0, "KeyError")]
 
 
-MOUNTINFO = r"""22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
-30 22 0:26 / /dev/shm rw - tmpfs tmpfs rw
-40 22 0:40 / /mnt/scans rw shared:1 master:2 - nfs4 nas:/scans rw,vers=4.2
-41 40 0:41 / /mnt/scans/local rw - xfs /dev/sdb rw
-42 22 0:42 / /mnt/two\040words rw - cifs //nas/share rw
-43 22 0:43 / /mnt/over rw - ext4 /dev/sdc rw
-44 43 0:44 / /mnt/over rw - fuse.sshfs host: rw
-broken line
-"""
-
-
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [
-        ("/", "ext4"),
-        ("/home/x", "ext4"),
-        ("/mnt/scans", "nfs4"),
-        ("/mnt/scans/ct/1", "nfs4"),
-        ("/mnt/scans-2", "ext4"),
-        ("/mnt/scans/local/x", "xfs"),
-        ("/mnt/two words/x", "cifs"),
-        ("/mnt/over/x", "fuse.sshfs"),
-    ],
-)
-def test_the_innermost_and_latest_mount_holds_a_path(path, expected):
-    assert file_system(path, MOUNTINFO) == expected
-
-
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [("ext4", "events"), ("tmpfs", "events"), ("nfs4", "scan"), ("cifs", "scan"), ("fuse.sshfs", "scan"),
      ("9p", "scan"), ("overlay", "scan"), ("", "events")],
 )  # fmt: skip
 def test_auto_trusts_events_on_local_file_systems_only(root, started, monkeypatch, kind, expected):
-    monkeypatch.setattr(watch_module, "file_system", lambda _path, _mountinfo: kind)
+    monkeypatch.setattr(mounts_module, "file_system", lambda _path, _mountinfo: kind)
     assert started(root, mode="auto").modes == [expected]
-
-
-@pytest.mark.parametrize(
-    ("kind", "expected"),
-    [
-        ("ext4", True),
-        ("xfs", True),
-        ("overlay", True),
-        ("nfs4", False),
-        ("cifs", False),
-        ("fuse.sshfs", False),
-    ],
-)
-def test_time_stamps_are_ours_where_no_other_machine_sets_them(monkeypatch, kind, expected):
-    monkeypatch.setattr(watch_module, "_kind_of", lambda _path: kind)
-    assert watch_module.keeps_our_time("/in") is expected
