@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from sorter.cli.choosing import ALL, choosing, require_choice
 from sorter.cli.options import reading, writing
 from sorter.cli.text import printable
-from sorter.cli.times import Moment
 
 if TYPE_CHECKING:
     from sorter.config import Config
@@ -20,16 +20,6 @@ if TYPE_CHECKING:
     from sorter.quarantine.discard import Sum
     from sorter.quarantine.retry import Retried
 
-_IDS = click.argument("ids", nargs=-1, metavar="[ID]...")
-_CRITERIA = (
-    click.option("--reason", multiple=True, metavar="REASON", help="Only these reasons, such as truncated."),
-    click.option("--study", multiple=True, metavar="UID", help="Only of these Study Instance UIDs."),
-    click.option("--series", multiple=True, metavar="UID", help="Only of these Series Instance UIDs."),
-    click.option("--patient", multiple=True, metavar="ID", help="Only of these Patient IDs."),
-    click.option("--since", type=Moment(), metavar="TIME", help="Refused since then: 2024-01-31, 12h, 7d."),
-    click.option("--older-than", type=Moment(), metavar="TIME", help="Refused before then."),
-)
-_ALL = click.option("--all", "everything", is_flag=True, help="All of them; needed where nothing is chosen.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
@@ -53,45 +43,11 @@ def command() -> None:
     """
 
 
-def _choosing(function: Callable[..., Any]) -> Callable[..., Any]:
-    """IDs and criteria; passes ``chosen``, which makes the Chosen."""
-
-    @wraps(function)
-    def called(
-        *,
-        ids: tuple[str, ...],
-        reason: tuple[str, ...],
-        study: tuple[str, ...],
-        series: tuple[str, ...],
-        patient: tuple[str, ...],
-        since: str | None,
-        older_than: str | None,
-        **given: Any,
-    ) -> Any:
-        from sorter.quarantine import Chosen  # noqa: PLC0415 - heavy, and not needed for --help
-
-        lower = tuple(one.lower() for one in ids)
-        chosen = Chosen(lower, reason, study, series, patient, since or "", older_than or "")
-        return function(chosen=chosen, **given)
-
-    wrapped: Callable[..., Any] = called
-    for option in (*reversed(_CRITERIA), _IDS):
-        wrapped = option(wrapped)
-    return wrapped
-
-
-def _require(chosen: Chosen, *, everything: bool) -> None:
-    if chosen.everything and not everything:
-        raise click.UsageError("name ids or criteria, or say --all")
-    if everything and not chosen.everything:
-        raise click.UsageError("--all and a choice contradict each other")
-
-
 # -- list -----------------------------------------------------------------------------------------------
 
 
 @command.command("list")
-@_choosing
+@choosing
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 @reading
 def list_(*, load: Callable[[], Config], quiet: bool, chosen: Chosen, as_json: bool) -> None:
@@ -152,8 +108,8 @@ def _total(total: Sum) -> str:
 
 
 @command.command("retry")
-@_choosing
-@_ALL
+@choosing
+@ALL
 @click.option("--dry-run", is_flag=True, help="Say what would happen; write nothing.")
 @_JSON
 @writing
@@ -172,7 +128,7 @@ def retry_(
     from sorter.cli.progress import steps  # noqa: PLC0415
     from sorter.quarantine.retry import retry  # noqa: PLC0415
 
-    _require(chosen, everything=everything)
+    require_choice(chosen, everything=everything)
     config = load()
     log.configure(level="warning" if config.log_level == "info" else config.log_level, form=config.log_format)
     found: list[Retried] = []
@@ -196,8 +152,6 @@ def _retried(one: Retried) -> str:
 
 
 def _summary(found: list[Retried], *, dry_run: bool) -> dict[str, Any]:
-    from collections import Counter  # noqa: PLC0415
-
     outcomes = Counter(one.outcome or "not_tried" for one in found)
     return {
         "tried": sum(1 for one in found if one.outcome),
@@ -223,9 +177,9 @@ def _conclusion(found: list[Retried], *, dry_run: bool) -> str:
 
 
 @command.command("export")
-@_choosing
+@choosing
 @click.argument("target", type=click.Path(path_type=Path), metavar="DIR")
-@_ALL
+@ALL
 @_JSON
 @reading
 def export_(
@@ -240,7 +194,7 @@ def export_(
     from sorter.quarantine import entries  # noqa: PLC0415 - as above
     from sorter.quarantine.export import EXPORTED, THERE, export  # noqa: PLC0415
 
-    _require(chosen, everything=everything)
+    require_choice(chosen, everything=everything)
     config = load()
     count = export(config, entries(config.archive, chosen), target)
     if as_json:
@@ -254,8 +208,8 @@ def export_(
 
 
 @command.command("discard")
-@_choosing
-@_ALL
+@choosing
+@ALL
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_JSON
 @reading
@@ -271,12 +225,11 @@ def discard_(
     from sorter.quarantine import entries  # noqa: PLC0415
     from sorter.quarantine.discard import Sum, discard  # noqa: PLC0415
 
-    _require(chosen, everything=everything)
+    require_choice(chosen, everything=everything)
     config = load()
     log.configure(level=config.log_level, form=config.log_format)
-    found = list(
-        entries(config.archive, chosen)
-    )  # what is asked about is what goes, whatever comes meanwhile
+    # What is asked about is what goes, whatever comes meanwhile.
+    found = list(entries(config.archive, chosen))
     total = Sum.of(found)
     if found and not yes:
         _confirm(total)
