@@ -1,27 +1,24 @@
 """One encapsulated frame -> its pixels, by decoders that are named, never found.
 
 JPEG 2000 and HTJ2K go to pylibjpeg-openjpeg, JPEG and JPEG-LS to pylibjpeg-libjpeg, RLE and deflated frames
-are decoded here. Whatever else is installed is not asked: gdcm, which pydicom prefers, crashes on damage.
+to :mod:`sorter.parser.packed`. Whatever else is installed is not asked: gdcm, which pydicom prefers, crashes
+on damage.
+
 The result equals what pydicom's ``pixel_array`` gives for the same frame, but for what would lose something:
 bits above Bits Stored and colours that contradict their description are refused, not masked or guessed.
 """
 
 from __future__ import annotations
 
-import struct
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import pairwise
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from sorter.parser.codestream import END, Codestream, Undecodable, read_jpeg, read_jpeg2000, repair_scan
-
-Pixel = npt.NDArray[Any]
+from sorter.parser.packed import deflated, rle
+from sorter.parser.pixelmodule import Pixel, PixelModule
 
 
 class Family(StrEnum):
@@ -54,40 +51,10 @@ SYNTAXES: Mapping[str, Family] = {
     f"{_ROOT}.8.1": Family.DEFLATE,
 }
 
-
-@dataclass(frozen=True, slots=True)
-class PixelModule:
-    """The attributes of the Image Pixel module that decoding needs (PS3.3 C.7.6.3)."""
-
-    rows: int
-    columns: int
-    samples: int
-    photometric: str
-    planar: int
-    allocated: int
-    stored: int
-    signed: bool
-    frames: int
-
-    @property
-    def pixels(self) -> int:
-        """Values of one frame."""
-        return self.rows * self.columns * self.samples
-
-    @property
-    def length(self) -> int:
-        """Bytes of all frames, native, without padding; cells of one bit run on across frames."""
-        return (self.pixels * self.frames * self.allocated + 7) // 8
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one frame: (rows, columns), or (rows, columns, samples)."""
-        return (self.rows, self.columns) if self.samples == 1 else (self.rows, self.columns, self.samples)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of one value, little endian; cells of one bit take a byte here."""
-        return np.dtype(f"<{'i' if self.signed else 'u'}{max(1, self.allocated // 8)}")
+_PACKED: Mapping[Family, Callable[[bytes, PixelModule], Pixel]] = {
+    Family.RLE: rle,
+    Family.DEFLATE: deflated,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +84,7 @@ class Frame:
             Whatever a decoder raises.
         """
         if self.stream is None:
-            return _DECODERS[self.family](self.data, self.module)
+            return _PACKED[self.family](self.data, self.module)
         array = _fit(_decoded(self.data, self.family, self.stream), self.family, self.stream, self.module)
         array = array.reshape(self.module.shape)
         return _rgb(array) if self.to_rgb else array
@@ -131,7 +98,7 @@ def frame(data: bytes, family: Family, module: PixelModule) -> Frame:
     Undecodable
         They contradict each other.
     """
-    if family in _DECODERS:
+    if family in _PACKED:
         return Frame(data, family, module, None, _native_photometric(module))
     stream = read_jpeg2000(data) if family in (Family.JPEG2000, Family.HTJ2K) else read_jpeg(data)
     if END not in data[-10:]:  # decoders make up what is missing
@@ -254,68 +221,3 @@ def _extend(cells: Pixel, bits: int, module: PixelModule) -> Pixel:
     shift = module.dtype.itemsize * 8 - bits
     values: Pixel = (cells << shift).view(module.dtype) >> shift
     return values
-
-
-# -- RLE and deflated frames --------------------------------------------------------------------------------
-
-
-def _rle(data: bytes, module: PixelModule) -> Pixel:
-    """PS3.5 Annex G: one segment per byte of a pixel, the most significant first; cells of one bit packed."""
-    depth = max(1, module.allocated // 8)
-    size = module.rows * module.columns if module.allocated > 1 else (module.pixels + 7) // 8
-    count = depth * module.samples
-    if len(data) < 64 or count > 15 or struct.unpack_from("<L", data)[0] != count:
-        raise Undecodable("the RLE header does not fit Bits Allocated and Samples per Pixel")
-    starts = [*struct.unpack_from(f"<{count}L", data, 4), len(data)]
-    if starts != sorted(starts) or starts[0] < 64:
-        raise Undecodable("the RLE segments are out of order")
-    segments = [_unpack(data[a:b], size) for a, b in pairwise(starts)]
-    planes = np.frombuffer(b"".join(segments), "u1")
-    if module.allocated == 1:
-        return _bits(planes, module)
-    planes = planes.reshape(module.samples, depth, module.rows, module.columns)[:, ::-1]
-    cells = np.ascontiguousarray(planes.transpose(2, 3, 0, 1))
-    return cells.view(module.dtype).reshape(module.shape)
-
-
-def _unpack(segment: bytes, size: int) -> bytes:
-    """PackBits; ``size`` bytes and at most two of padding, or Rows and Columns are not what was encoded."""
-    out, pos, end = bytearray(), 0, len(segment)
-    while pos + 1 < end and len(out) <= size + 2:
-        control = segment[pos]
-        if control < 128:
-            out += segment[pos + 1 : pos + 2 + control]
-            pos += control + 2
-        elif control > 128:
-            out += segment[pos + 1 : pos + 2] * (257 - control)
-            pos += 2
-        else:
-            pos += 1
-    if not size <= len(out) <= size + 2:
-        raise Undecodable("an RLE segment has another size than declared")
-    return bytes(out[:size])
-
-
-def _deflated(data: bytes, module: PixelModule) -> Pixel:
-    """PS3.5 A.4.12 (Deflated Image Frame): one native frame, cells of one bit packed."""
-    size = (module.pixels * module.allocated + 7) // 8
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    native = inflater.decompress(data, size + 2)
-    if not inflater.eof or not size <= len(native) <= size + size % 2:
-        raise Undecodable("the deflated frame has another size than declared")
-    if module.allocated == 1:
-        return _bits(np.frombuffer(native, "u1", size), module)
-    array = np.frombuffer(native, module.dtype, module.pixels)
-    if module.samples > 1 and module.planar:
-        array = array.reshape(module.samples, module.rows, module.columns).transpose(1, 2, 0)
-    return np.ascontiguousarray(array.reshape(module.shape))
-
-
-def _bits(packed: Pixel, module: PixelModule) -> Pixel:
-    return np.unpackbits(packed, count=module.pixels, bitorder="little").reshape(module.shape)
-
-
-_DECODERS: Mapping[Family, Callable[[bytes, PixelModule], Pixel]] = {
-    Family.RLE: _rle,
-    Family.DEFLATE: _deflated,
-}

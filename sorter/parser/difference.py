@@ -19,11 +19,12 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset as Read
 from pydicom.uid import UID
 
-from sorter.parser.codecs import SYNTAXES, Pixel
+from sorter.parser.codecs import SYNTAXES
 from sorter.parser.elements import Buffer, Dataset, walk
 from sorter.parser.fingerprint import fingerprint
 from sorter.parser.frames import Encoded, Kept, find_places, native_arrays, read_module, undecodable
 from sorter.parser.header import read_header, wanted_tags
+from sorter.parser.pixelmodule import Pixel
 
 MOST_ELEMENTS = 200
 MOST_CHARACTERS = 100

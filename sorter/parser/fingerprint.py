@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydicom.datadict import dictionary_VR
 
-from sorter.parser.codecs import SYNTAXES, Pixel
+from sorter.parser.codecs import SYNTAXES
 from sorter.parser.elements import Buffer, Dataset, Unparsable, tag_text, top_level, walk
 from sorter.parser.frames import (
     ICON,
@@ -31,6 +31,7 @@ from sorter.parser.frames import (
 )  # fmt: skip
 from sorter.parser.grammar import BIG, LITTLE, Limits, Place, Stream, elements
 from sorter.parser.icon import native_icon
+from sorter.parser.pixelmodule import Pixel
 
 _TEXT = frozenset(("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI",
                    "UR", "UT"))  # fmt: skip

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 
 from sorter.model import Pixels
-from sorter.parser.codecs import SYNTAXES, Family, Frame, Pixel, PixelModule, frame
+from sorter.parser.codecs import SYNTAXES, Family, Frame, frame
 from sorter.parser.codestream import Undecodable
 from sorter.parser.elements import Dataset, top_level
 from sorter.parser.encapsulation import group_frames, release
 from sorter.parser.grammar import Place
+from sorter.parser.pixelmodule import Pixel, PixelModule
 
 PHOTOMETRIC, PLANAR, PIXEL_DATA, ICON = 0x00280004, 0x00280006, 0x7FE00010, 0x00880200
 LOSSY, LOSSY_RATIO, LOSSY_METHOD = 0x00282110, 0x00282112, 0x00282114

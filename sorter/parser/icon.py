@@ -10,10 +10,11 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
 
-from sorter.parser.codecs import Family, PixelModule, frame
+from sorter.parser.codecs import Family, frame
 from sorter.parser.codestream import Undecodable
 from sorter.parser.elements import Dataset
 from sorter.parser.frames import Kept, checked, decode, native_bytes, undecodable
+from sorter.parser.pixelmodule import PixelModule
 
 
 def native_icon(dataset: Dataset, family: Family) -> bytes:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from sorter.model import Pixels
-from sorter.parser.codecs import LOSSY_METHODS, SYNTAXES, Family, PixelModule
+from sorter.parser.codecs import LOSSY_METHODS, SYNTAXES, Family
 from sorter.parser.elements import (
     EXPLICIT_LITTLE,
     IMPLICIT_LITTLE,
@@ -39,6 +39,7 @@ from sorter.parser.frames import (
     read_module,
     undecodable,
 )  # fmt: skip
+from sorter.parser.pixelmodule import PixelModule
 from sorter.parser.provenance import Provenance, encode, file_meta, provenance
 
 __all__ = ["FAMILIES", "Family", "Kept", "Provenance", "plan", "provenance", "transcode", "verify"]

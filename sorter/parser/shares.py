@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from sorter.model import Pixels
-from sorter.parser.codecs import Family, Pixel, PixelModule
+from sorter.parser.codecs import Family
 from sorter.parser.elements import Dataset
 from sorter.parser.encapsulation import Span
 from sorter.parser.frames import Encoded, Kept, decode, joined, native_bytes, undecodable
+from sorter.parser.pixelmodule import Pixel, PixelModule
 from sorter.parser.pixels import FAMILIES, plan, write_around
 
 

@@ -15,9 +15,10 @@ from pydicom.encaps import get_frame
 from pydicom.pixels.processing import convert_color_space
 from pydicom.pixels.utils import get_nr_frames, pixel_array
 
-from sorter.parser.codecs import SYNTAXES, Family, PixelModule
+from sorter.parser.codecs import SYNTAXES, Family
 from sorter.parser.codecs import frame as encoded_frame
 from sorter.parser.codestream import Undecodable
+from sorter.parser.pixelmodule import PixelModule
 from sorter.picture.reading import text
 
 Values = npt.NDArray[Any]

@@ -14,10 +14,11 @@ from pydicom.data import get_testdata_file
 from pydicom.encaps import generate_frames
 
 from sorter.model import Pixels
-from sorter.parser.codecs import SYNTAXES, Family, PixelModule, frame
+from sorter.parser.codecs import SYNTAXES, Family, frame
 from sorter.parser.codestream import Undecodable
 from sorter.parser.elements import walk
 from sorter.parser.frames import decode
+from sorter.parser.pixelmodule import PixelModule
 from sorter.parser.pixels import FAMILIES, Kept, plan, transcode, verify
 
 # file, family, Photometric Interpretation once native

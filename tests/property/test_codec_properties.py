@@ -8,10 +8,11 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sorter.parser.codecs import Family, PixelModule, frame
+from sorter.parser.codecs import Family, frame
 from sorter.parser.codestream import Undecodable, read_jpeg, read_jpeg2000
 from sorter.parser.encapsulation import group_frames
 from sorter.parser.frames import native_bytes
+from sorter.parser.pixelmodule import PixelModule
 
 JP2 = b"\0\0\0\x0cjP  \r\n\x87\n"
 MARKERS = [b"\xff\xd8", b"\xff\xc0", b"\xff\xda", b"\xff\xff", b"\xff\x4f\xff\x51", b"\xff\x52",
