@@ -23,8 +23,7 @@ from sorter.errors import ConfigError
 from sorter.index import Index
 from sorter.index.quarantine import versions
 from sorter.index.still import StillIndex
-from sorter.intake import SAFE
-from sorter.model import Candidate, Header, Kind, Outcome, Pixels, Reason, Refused, Staged
+from sorter.model import Candidate, Header, Kind, Outcome, Pixels, Reason, Refused, Staged, is_safe
 from sorter.observer.retire import SORTED
 from sorter.observer.settle import quiet_by_clock
 from sorter.observer.walk import look
@@ -77,7 +76,7 @@ class Explained:
     @property
     def safe(self) -> bool:
         """Whether it is, or would be, in the archive."""
-        return self.outcome in SAFE or (self.outcome == Kind.EXPANDED and not self.reason)
+        return is_safe(self.outcome, self.reason)
 
     def decide(self, kind: Kind, reason: Reason | None, detail: str, path: str = "") -> None:
         """Set the outcome."""
@@ -190,7 +189,7 @@ def _placed(intake: _Looking, verdict: Verdict, outcome: Outcome, told: Explaine
     """Explain its place; of one that is known already, the place that it would get as a new one."""
     header, index = verdict.staged.instance.header, intake.index
     own = {path_key(verdict.existing.path)} if verdict.existing else set()
-    new = dataclasses.replace(verdict, kind=Kind.STORED, existing=None)
+    new = verdict._replace(kind=Kind.STORED, existing=None)
     facts = index.lookup([header])
     places = place(
         [new],

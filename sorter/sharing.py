@@ -13,7 +13,7 @@ import os
 import pickle
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sorter.job import Job
@@ -183,8 +183,7 @@ def _begin_writing(fd: int) -> None:
 def native_instance(instance: Instance, native: Buffer, pixel_sha256: str, job: Job) -> Instance:
     """The instance as it is, now that its native file is whole."""
     stored = walk(native, wanted_tags(job.keywords))
-    return replace(
-        instance,
+    return instance._replace(
         header=read_header(stored, job.keywords),
         sha256=digest(native),
         size=len(native),
@@ -319,5 +318,5 @@ def deferred(candidate: Candidate) -> Refused:
 def _kept(begun: Begun, state: Pixels, note: str, staging: Staging) -> Staged:
     """The candidate as it came, and why."""
     staging.discard(begun.name)
-    instance = replace(begun.instance, pixels=state, note=note)
+    instance = begun.instance._replace(pixels=state, note=note)
     return Staged(begun.candidate, instance, begun.source, begun.outer_sha256)

@@ -6,7 +6,6 @@ Everything here concerns one file, and trouble with it is a value. Only trouble 
 from __future__ import annotations
 
 import secrets
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sorter.convert.naming import TEMPLATE
@@ -163,7 +162,7 @@ def _decoded(instance: Instance, dataset: Dataset, name: str, job: Job) -> Insta
         verify(native, pixel_sha256)
     except Kept as kept:
         job.staging.discard(name)
-        return replace(instance, pixels=kept.state, note=kept.note)
+        return instance._replace(pixels=kept.state, note=kept.note)
     return native_instance(instance, native, pixel_sha256, job)
 
 
@@ -244,7 +243,7 @@ def _examine(path: str, keywords: frozenset[str], like: Job | None) -> Instance 
             pixel_sha256=origin.pixel_sha256 if origin else None,
         )
         if origin:
-            return replace(instance, pixels=Pixels.TRANSCODED)
+            return instance._replace(pixels=Pixels.TRANSCODED)
         if dataset.pixel_data is None or uid in _NATIVE:
             return instance
         return _kept(instance, dataset, like)
@@ -265,11 +264,11 @@ def _kept(instance: Instance, dataset: Dataset, like: Job | None) -> Instance:
         except Kept as kept:
             pixels = kept.state
         # Decodable in principle, and yet kept: why is not known.
-        return replace(instance, pixels=Pixels.KEPT_UNDECODABLE if pixels is Pixels.TRANSCODED else pixels)
+        return instance._replace(pixels=Pixels.KEPT_UNDECODABLE if pixels is Pixels.TRANSCODED else pixels)
     name = f"{like.prefix}{secrets.token_hex(8)}"
     found = _decoded(instance, dataset, name, like)
     if found.pixels is not Pixels.TRANSCODED:
         return found
     like.staging.discard(name)  # it could be decoded, so it was not asked for when it came
     note = f"decompress does not name {SYNTAXES[instance.transfer_syntax_uid]}"
-    return replace(instance, pixels=Pixels.KEPT_CONFIG, note=note)
+    return instance._replace(pixels=Pixels.KEPT_CONFIG, note=note)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, and_, func, select
@@ -182,7 +181,7 @@ class RetryIndex(Index):
                     for number, row in enumerate(rows[self.quarantined(one)])
                 ],
             )
-            record_sources(connection, [replace(one, detail=_detail(one)) for one in alone], now, batch)
+            record_sources(connection, [one._replace(detail=_detail(one)) for one in alone], now, batch)
             seal(connection, batch)
 
     def quarantined(self, outcome: Outcome) -> str:
@@ -206,9 +205,8 @@ class RetryIndex(Index):
                 source = f"{original(names[row.folder_fk])}/{original(row.name)}"
                 inside = one.candidate.folder.removeprefix(f"{self.root}/{around}")
                 version = {name: getattr(row, name) for name in ("device", "inode", "mtime_ns", "ctime_ns")}
-                one = replace(  # noqa: PLW2901 - the same outcome under its own name
-                    one, candidate=one.candidate._replace(folder=source + inside, **version)
-                )
+                candidate = one.candidate._replace(folder=source + inside, **version)
+                one = one._replace(candidate=candidate)  # noqa: PLW2901 - the same under its own name
             told.append(one)
         return told
 
@@ -223,7 +221,7 @@ class RetryIndex(Index):
 
     def _remembered(self, outcome: Outcome) -> Outcome:
         origin = self.origins.get(self.quarantined(outcome))
-        return replace(outcome, instance=origin) if origin and outcome.instance else outcome
+        return outcome._replace(instance=origin) if origin and outcome.instance else outcome
 
 
 def _instance_ids(connection: Connection, outcomes: Sequence[Outcome]) -> dict[str, int]:

@@ -7,8 +7,7 @@ stays whatever comes later; nothing is ever replaced.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from sorter.model import Instance, Kind, Staged
 
@@ -16,8 +15,7 @@ from sorter.model import Instance, Kind, Staged
 _TAGS_NAMED = 20
 
 
-@dataclass(frozen=True, slots=True)
-class KnownInstance:
+class KnownInstance(NamedTuple):
     """The first instance under its SOP Instance UID, recorded or earlier in the same batch.
 
     Parameters
@@ -56,8 +54,7 @@ class Print(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What becomes of a staged instance: stored, duplicate, equivalent or conflict.
 
     Parameters

@@ -4,7 +4,6 @@ import hashlib
 import json
 import sqlite3
 from contextlib import closing
-from dataclasses import replace
 
 import pytest
 from index_samples import candidate, header, outcome, record
@@ -128,7 +127,7 @@ def test_the_same_word_again_is_not_recorded_again(index, location):
 
 
 def test_nothing_final_makes_no_batch(index, location):
-    record(index, replace(outcome(header(1)), kind=Kind.DEFERRED))
+    record(index, outcome(header(1))._replace(kind=Kind.DEFERRED))
     assert sql(location, "SELECT count(*) FROM batches") == [(0,)]
 
 

@@ -5,7 +5,6 @@ SORTER_TEST_POSTGRES=postgresql+psycopg://user@/database?host=/run/postgresql na
 """
 
 import os
-from dataclasses import replace
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -195,8 +194,8 @@ def test_two_patients_never_get_one_folder(index):
 def test_patients_without_a_folder_do_not_compete(index):
     outcomes = [outcome(header(1)), outcome(header(2, study=2, patient="P2"))]
     places = {
-        one.instance.header.text("SOPInstanceUID"): replace(
-            place(one.instance.header), patient_folder="", patient_folder_key=None
+        one.instance.header.text("SOPInstanceUID"): place(one.instance.header)._replace(
+            patient_folder="", patient_folder_key=None
         )
         for one in outcomes
     }
@@ -255,7 +254,7 @@ def test_names_that_differ_only_in_case_do_not_stop_the_index(index):
         places = choose([verdict], known, layout, owners=index.folder_owners, taken=index.taken)
         (chosen,) = places.values()
         path = f"{chosen.folder}/{chosen.leaf}"
-        one = replace(outcome(head), path=path)
+        one = outcome(head)._replace(path=path)
         index.record([one], places, {head.text("SOPInstanceUID"): layout_key(path)})
     assert index.counts()["instances"] == 3
 
@@ -318,7 +317,7 @@ def test_a_source_that_vanished_and_came_back_is_not_seen(index):
 
 def test_one_source_twice_in_a_batch_is_one_line(index):
     one = outcome(header())
-    record(index, one, replace(one, kind=Kind.DUPLICATE))
+    record(index, one, one._replace(kind=Kind.DUPLICATE))
     assert sum(index.counts()["outcomes"].values()) == 1
 
 
@@ -378,7 +377,7 @@ def test_a_later_word_replaces_the_earlier_one_in_the_words_of_a_folder(index):
     unreadable = Outcome(candidate("a"), Kind.REJECTED, Reason.UNREADABLE)
     record(index, unreadable)
     assert index.words_in(unreadable.candidate.folder) == {}
-    record(index, replace(unreadable, kind=Kind.IGNORED, reason=Reason.DICOMDIR))
+    record(index, unreadable._replace(kind=Kind.IGNORED, reason=Reason.DICOMDIR))
     assert list(index.words_in(unreadable.candidate.folder).values()) == [("ignored", "dicomdir")]
 
 
