@@ -19,7 +19,7 @@ from sorter.index import Index
 from sorter.index.rows import SourceRow
 from sorter.ingest import ingest
 from sorter.journal import finish
-from sorter.model import Candidate, Kind, Outcome, Reason, Refused
+from sorter.model import SAFE, Candidate, Kind, Outcome, Reason, Refused
 from sorter.observer.emptied import Emptied
 from sorter.observer.retire import retire
 from sorter.organizer.archive import QUARANTINE, Archive
@@ -34,7 +34,6 @@ from sorter.workers import Recipe, Workers
 BATCH_FILES = 1024
 BATCH_BYTES = 512 << 20
 MOST_TOLD = 10_000
-SAFE = frozenset((Kind.STORED, Kind.DUPLICATE, Kind.EQUIVALENT))
 
 
 @dataclass(slots=True)

@@ -2,13 +2,12 @@
 
 One source file is a :class:`Candidate`; a worker turns it into an :class:`Instance` whose bytes are
 :class:`Staged`; the organizer gives it a place; and each candidate ends in exactly one :class:`Outcome`.
-What there is one of for each file is a tuple, which costs a third of a dataclass to make and to send.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -167,11 +166,8 @@ INTEGER_KEYWORDS = frozenset(
 )  # fmt: skip
 
 
-# A default; nobody may change it.
-_NO_VALUES: Mapping[str, str | int] = {}
-
-
-class Header(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Header:
     """The normalised values of one dataset, by DICOM keyword.
 
     Text is stripped, NFC, without control characters; multi-valued text is joined with a backslash; dates
@@ -179,7 +175,7 @@ class Header(NamedTuple):
     unusable is absent.
     """
 
-    values: Mapping[str, str | int] = _NO_VALUES
+    values: Mapping[str, str | int] = field(default_factory=dict)
 
     def text(self, keyword: str) -> str:
         """The value as text; empty where there is none."""
@@ -206,10 +202,8 @@ class Header(NamedTuple):
         return ""
 
 
-NO_HEADER = Header()
-
-
-class Instance(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Instance:
     """One DICOM instance, read and proved whole; digests are lower-case hex SHA-256.
 
     Parameters
@@ -233,7 +227,8 @@ class Instance(NamedTuple):
     note: str = ""  # why pixels were kept, without patient data
 
 
-class Staged(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Staged:
     """A candidate whose bytes lie in staging under ``name``, durable before anything is published."""
 
     candidate: Candidate
@@ -257,7 +252,7 @@ class Refused:
     detail: str = ""
     name: str = ""
     source_sha256: str = ""
-    header: Header = NO_HEADER
+    header: Header = field(default_factory=Header)
     missing: tuple[str, ...] = ()
 
 
@@ -275,7 +270,8 @@ class Expanded:
     name: str = ""  # nothing of it is staged under its own name
 
 
-class Outcome(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Outcome:
     """The one final word about one candidate.
 
     ``path`` is relative to the archive root: the instance's place for stored, duplicate and equivalent;
@@ -293,7 +289,8 @@ class Outcome(NamedTuple):
     members: tuple[str, ...] = ()
 
 
-class Place(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Place:
     """Where an instance goes, and what the index must know of it.
 
     ``folder`` is relative to the archive root; ``leaf`` is the name it should get, ``spare`` the one with its

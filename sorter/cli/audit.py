@@ -10,6 +10,7 @@ import click
 
 from sorter.cli.options import INCOMING, reading
 from sorter.cli.times import Moment
+from sorter.model import Kind
 
 if TYPE_CHECKING:
     from sorter.audit import Audit
@@ -57,16 +58,7 @@ def report(found: Audit) -> str:
     if found.since:
         lines.append(f"since       {found.since}")
     lines.append(f"{'seen':<46}{found.seen:>12,}")
-    for kind in (
-        "stored",
-        "duplicate",
-        "equivalent",
-        "expanded",
-        "conflict",
-        "rejected",
-        "ignored",
-        "waiting",
-    ):
+    for kind in ("waiting" if one is Kind.DEFERRED else str(one) for one in Kind):
         lines.append(f"  {kind:<44}{facts[kind]:>12,}")
         lines += [f"    {why:<42}{count:>12,}" for why, count in found.reasons.get(kind, {}).items()]
     if found.adopted:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sorter.cli.options import writing
+from sorter.model import Kind
 
 if TYPE_CHECKING:
     from sorter.config import Config
@@ -54,18 +55,9 @@ def report(tally: Tally, config: Config, *, dry_run: bool) -> str:
     """The summary as a table for people."""
     facts = tally.summary()
     rows = [("seen", "", facts["seen"])]
-    for kind in (
-        "stored",
-        "duplicate",
-        "equivalent",
-        "expanded",
-        "conflict",
-        "rejected",
-        "ignored",
-        "deferred",
-    ):
+    for kind in Kind:
         if facts[kind]:
-            rows.append((kind, "", facts[kind]))
+            rows.append((str(kind), "", facts[kind]))
             rows += [("", reason, count) for reason, count in facts["reasons"].get(kind, {}).items()]
     if facts["adopted"]:
         rows.append(("adopted", "published files that had no row", facts["adopted"]))

@@ -8,9 +8,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, exists, func, select, true
 
 from sorter.index.schema import CURRENT, batches, folders, instances, moves, sources
-from sorter.model import BatchKind, Kind, Reason
+from sorter.model import SAFE, BatchKind, Kind, Reason
 
-_SAFE = (str(Kind.STORED), str(Kind.DUPLICATE), str(Kind.EQUIVALENT))
 _REFUSED = (str(Kind.REJECTED), str(Kind.CONFLICT))
 
 
@@ -75,7 +74,7 @@ def _checks() -> list[tuple[str, Select[Any], str]]:
         ),
         (
             "no_instance",
-            with_instance.where(CURRENT, sources.c.outcome.in_(_SAFE), instances.c.id.is_(None)),
+            with_instance.where(CURRENT, sources.c.outcome.in_(map(str, SAFE)), instances.c.id.is_(None)),
             "says archived, and the index has no such instance",
         ),
         (

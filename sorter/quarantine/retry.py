@@ -22,8 +22,8 @@ from typing import Any
 from sorter.config import Config
 from sorter.index import Index
 from sorter.index.quarantine import RetryIndex
-from sorter.intake import SAFE, Batches, Intake, check_index_is_there
-from sorter.model import Candidate, Kind, Outcome, Reason
+from sorter.intake import Batches, Intake, check_index_is_there
+from sorter.model import SAFE, Candidate, Kind, Outcome, Reason, is_safe
 from sorter.observer.walk import look
 from sorter.organizer.layout import path_key
 from sorter.quarantine.entries import NO_COPY, NO_FILE, Chosen, Entry, entries, read_note
@@ -52,7 +52,7 @@ class Retried:
     @property
     def brought_in(self) -> bool:
         """Whether it is in the archive now."""
-        return self.outcome in SAFE or (self.outcome == Kind.EXPANDED and not self.reason)
+        return is_safe(self.outcome, self.reason)
 
     def summary(self) -> dict[str, Any]:
         """One of ``files`` in ``--json``."""

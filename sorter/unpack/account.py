@@ -6,10 +6,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from sorter.model import Candidate, Expanded, Kind, Outcome, Reason
+from sorter.model import SAFE, Candidate, Expanded, Kind, Outcome, Reason
 
 _BATCH = 512
-_SAFE = (Kind.STORED, Kind.DUPLICATE, Kind.EQUIVALENT)
 
 
 @dataclass(slots=True)
@@ -72,7 +71,7 @@ def _note(one: _Open, outcome: Outcome) -> None:
     one.waiting -= 1
     if outcome.kind is Kind.DEFERRED:
         one.deferred = outcome.reason or Reason.CHANGING
-    elif outcome.kind in _SAFE:
+    elif outcome.kind in SAFE:
         one.paths.append(outcome.path)
     elif outcome.kind is Kind.EXPANDED and outcome.reason is None:
         one.paths += outcome.members
