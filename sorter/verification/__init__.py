@@ -2,8 +2,10 @@
 
 from sorter.verification.background import Verifier
 from sorter.verification.findings import Finding, Findings, Mend, Wrong
+from sorter.verification.reached import resumable
 from sorter.verification.repair import Repair, Repaired
-from sorter.verification.survey import Options, Report, Survey, resumable
+from sorter.verification.report import Options, Report
+from sorter.verification.survey import Survey
 
 __all__ = [
     "Finding",

@@ -7,107 +7,33 @@ moves or goes meanwhile is no finding: whatever looks wrong is looked at again, 
 from __future__ import annotations
 
 import datetime
-import hashlib
-import json
 import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 from sorter.index import verification
 from sorter.index.verification import Recorded, Word
 from sorter.intake import Intake
 from sorter.organizer.lease import META
 from sorter.organizer.tree import trouble
-from sorter.verification.findings import Finding, Findings, Wrong
+from sorter.verification import reached
+from sorter.verification.findings import Finding, Wrong
 from sorter.verification.matching import match
+from sorter.verification.reached import Reached, resumable
 from sorter.verification.reading import Look, Stopped, look, version_of
+from sorter.verification.report import Options, Report
 from sorter.verification.rest import Rest
 
-STATE = f"{META}/verify.json"
 _SLICE = 512  # rows asked for, and results recorded, at once
 _TASK_FILES, _TASK_BYTES = 16, 32 << 20
 _RECORD_SECONDS = 5.0
 _TRIES = 3
 
 Progress = Callable[[int, int], None]  # bytes (quick: files) done, and in all
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What to verify.
-
-    Parameters
-    ----------
-    quick
-        Without reading: presence, size, names, permissions.
-    sample, seed
-        Percent of the instances, and what chooses them.
-    since, unread_since
-        ISO 8601 in UTC: only instances stored since then; only those that were not read since then.
-    """
-
-    quick: bool = False
-    sample: float = 100.0
-    seed: int = 0
-    since: str = ""
-    unread_since: str = ""
-
-    def chooses(self, row: Recorded) -> bool:
-        """Whether an instance is in the sample; the same for the same seed."""
-        if self.sample >= 100:
-            return True
-        digest = hashlib.blake2b(f"{self.seed}:{row.sop_instance_uid}".encode(), digest_size=7).digest()
-        return int.from_bytes(digest) < self.sample / 100 * 2**56
-
-
-@dataclass(slots=True)
-class Report:
-    """What was verified; ``findings`` is what is wrong."""
-
-    options: Options
-    findings: Findings = field(default_factory=Findings)
-    instances: int = 0
-    bytes: int = 0
-    files: int = 0
-    quarantined: int = 0
-    resumed: int = 0
-    seconds: float = 0.0
-
-    @property
-    def clean(self) -> bool:
-        """Whether nothing is wrong."""
-        return not len(self.findings)
-
-    def summary(self) -> dict[str, Any]:
-        """For ``--json``, without the findings themselves."""
-        return {
-            "clean": self.clean,
-            "instances": self.instances,
-            "bytes": self.bytes,
-            "files": self.files,
-            "quarantined": self.quarantined,
-            "resumed": self.resumed,
-            "quick": self.options.quick,
-            "sample": self.options.sample,
-            "seed": self.options.seed if self.options.sample < 100 else None,
-            "seconds": round(self.seconds, 3),
-            "counts": self.findings.counts(),
-        }
-
-
-def resumable(root: Path) -> tuple[Options, int, int, int] | None:
-    """(options, last instance, up to which, how many were done) of a verification that was interrupted."""
-    try:
-        state = json.loads((root / STATE).read_text(encoding="utf-8"))
-        return Options(**state["options"]), int(state["after"]), int(state["upto"]), int(state["done"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # none, or half written: then it begins anew
 
 
 class Survey:
@@ -163,7 +89,7 @@ class Survey:
         self.report.files, self.report.quarantined = rest.check()
         match(self._intake, self.report.findings)
         with trouble("end the verification"):
-            (self._intake.config.archive / STATE).unlink(missing_ok=True)
+            reached.forget(self._intake.config.archive)
         self.report.seconds = time.monotonic() - began
         return self.report
 
@@ -287,15 +213,7 @@ class Survey:
         if words:
             with self._intake.archive.turn(), self._intake.index.writing() as connection:
                 verification.tell(connection, words, now)
-        state = {
-            "options": asdict(self._options),
-            "after": self._after,
-            "upto": self._upto,
-            "done": self.report.resumed + self.report.instances,
-        }
+        done = self.report.resumed + self.report.instances
         with trouble("note how far the verification came"):
-            path = self._intake.config.archive / STATE
-            draft = path.with_suffix(".json.new")
-            draft.write_text(json.dumps(state), encoding="utf-8")
-            draft.replace(path)
+            reached.note(self._intake.config.archive, Reached(self._options, self._after, self._upto, done))
         self._recorded_at = time.monotonic()
