@@ -189,7 +189,7 @@ def _placed(intake: _Looking, verdict: Verdict, outcome: Outcome, told: Explaine
     """Explain its place; of one that is known already, the place that it would get as a new one."""
     header, index = verdict.staged.instance.header, intake.index
     own = {path_key(verdict.existing.path)} if verdict.existing else set()
-    new = dataclasses.replace(verdict, kind=Kind.STORED, existing=None)
+    new = verdict._replace(kind=Kind.STORED, existing=None)
     facts = index.lookup([header])
     places = place(
         [new],

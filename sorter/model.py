@@ -2,12 +2,13 @@
 
 One source file is a :class:`Candidate`; a worker turns it into an :class:`Instance` whose bytes are
 :class:`Staged`; the organizer gives it a place; and each candidate ends in exactly one :class:`Outcome`.
+What there is one of for each file is a tuple, which costs a third of a dataclass to make and to send.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -166,8 +167,11 @@ INTEGER_KEYWORDS = frozenset(
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+# A default; nobody may change it.
+_NO_VALUES: Mapping[str, str | int] = {}
+
+
+class Header(NamedTuple):
     """The normalised values of one dataset, by DICOM keyword.
 
     Text is stripped, NFC, without control characters; multi-valued text is joined with a backslash; dates
@@ -175,7 +179,7 @@ class Header:
     unusable is absent.
     """
 
-    values: Mapping[str, str | int] = field(default_factory=dict)
+    values: Mapping[str, str | int] = _NO_VALUES
 
     def text(self, keyword: str) -> str:
         """The value as text; empty where there is none."""
@@ -202,8 +206,10 @@ class Header:
         return ""
 
 
-@dataclass(frozen=True, slots=True)
-class Instance:
+NO_HEADER = Header()
+
+
+class Instance(NamedTuple):
     """One DICOM instance, read and proved whole; digests are lower-case hex SHA-256.
 
     Parameters
@@ -227,8 +233,7 @@ class Instance:
     note: str = ""  # why pixels were kept, without patient data
 
 
-@dataclass(frozen=True, slots=True)
-class Staged:
+class Staged(NamedTuple):
     """A candidate whose bytes lie in staging under ``name``, durable before anything is published."""
 
     candidate: Candidate
@@ -252,7 +257,7 @@ class Refused:
     detail: str = ""
     name: str = ""
     source_sha256: str = ""
-    header: Header = field(default_factory=Header)
+    header: Header = NO_HEADER
     missing: tuple[str, ...] = ()
 
 
@@ -270,8 +275,7 @@ class Expanded:
     name: str = ""  # nothing of it is staged under its own name
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The one final word about one candidate.
 
     ``path`` is relative to the archive root: the instance's place for stored, duplicate and equivalent;
@@ -289,8 +293,7 @@ class Outcome:
     members: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where an instance goes, and what the index must know of it.
 
     ``folder`` is relative to the archive root; ``leaf`` is the name it should get, ``spare`` the one with its
