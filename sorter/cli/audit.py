@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sorter.cli.options import INCOMING, reading
+from sorter.cli.text import printable
 from sorter.cli.times import Moment
 from sorter.model import Kind
 
@@ -76,7 +77,7 @@ def _open(found: Audit) -> list[str]:
     total = sum(found.open_count.values())
     lines = [f"open        {total:,}, of them {found.overdue:,} for longer than they should; the oldest:"]
     return lines + [
-        f"  {_age(one.age_seconds):>8}  {one.why:<12}{_printable(one.what)}"
+        f"  {_age(one.age_seconds):>8}  {one.why:<12}{printable(one.what)}"
         for one in sorted(found.open, reverse=True)[:SHOWN]
     ]
 
@@ -88,7 +89,7 @@ def _findings(found: Audit) -> list[str]:
     lines = [
         f"findings    {total:,}: " + ", ".join(f"{n:,} {kind}" for kind, n in found.findings_count.items())
     ]
-    return lines + [f"  {one.kind:<18}{_printable(one.what)}: {one.detail}" for one in found.findings[:SHOWN]]
+    return lines + [f"  {one.kind:<18}{printable(one.what)}: {one.detail}" for one in found.findings[:SHOWN]]
 
 
 def _age(seconds: int) -> str:
@@ -96,8 +97,3 @@ def _age(seconds: int) -> str:
         if seconds >= 2 * size:
             return f"{seconds // size} {unit}"
     return f"{seconds} s"
-
-
-def _printable(name: str) -> str:
-    """A name on one line, whatever bytes it has."""
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in name)

@@ -7,53 +7,32 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from math import inf, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from sorter.cli.options import reading
 from sorter.cli.progress import bar
 from sorter.cli.text import printable
+from sorter.cli.viewing import AXIS, window
 
 if TYPE_CHECKING:
     from sorter.config import Config
-    from sorter.export import Exported
-    from sorter.picture import Window
+    from sorter.export import Exported, Form
 
 _FORMS = ("nifti", "npz", "png", "jpeg", "gif", "webp", "dicom", "dicomdir", "zip")
-
-
-def _window(_context: click.Context, _parameter: click.Parameter, value: str) -> Window:
-    """``auto``, or center and width with a comma."""
-    if value == "auto":
-        return "auto"
-    try:
-        center, width = map(float, value.split(","))
-    except ValueError:
-        raise click.BadParameter("write auto, or CENTER,WIDTH, for example 40,400") from None
-    if not (isfinite(center) and 0 < width < inf):
-        raise click.BadParameter("the width of a window is above 0")
-    return (center, width)
 
 
 @click.command("export")
 @click.argument("words", nargs=-1, required=True, metavar="UID|PATH|KEYWORD=VALUE ...")
 @click.argument("destination", type=click.Path(path_type=Path), metavar="DEST")
 @click.option("--to", "form", type=click.Choice(_FORMS), required=True, help="The form to write.")
-@click.option(
-    "--window", callback=_window, default="auto", show_default=True, metavar="auto|C,W", help="Of pictures."
-)
+@window({"auto": "auto"}, "Of pictures.")
 @click.option("--montage", is_flag=True, help="One contact sheet a series.")
 @click.option("--animate", is_flag=True, help="One moving picture a series; gif and webp always move.")
-@click.option(
-    "--axis",
-    type=click.Choice(["i", "j", "k"]),
-    default="k",
-    show_default=True,
-    help="Of a NIfTI file: slices along it (i: to the right, j: to the front, k: up).",
-)
+@AXIS
 @click.option("--regularize", is_flag=True, help="Make an even grid where slices are missing or uneven.")
 @click.option(
     "--scaling",
@@ -88,6 +67,7 @@ def command(
     from sorter.selection import select  # noqa: PLC0415
 
     began = time.monotonic()
+    _check_options(Form(form))
     config = load()
     if Path(os.path.realpath(destination)).is_relative_to(os.path.realpath(config.archive)):
         raise click.UsageError("DEST lies inside the archive, which holds only what sorter published")
@@ -108,6 +88,19 @@ def command(
     else:
         _print(results, selection.nothing, dry_run=dry_run)
     return 1 if counts["refused"] or selection.nothing or not counts["exported"] else 0
+
+
+def _check_options(form: Form) -> None:
+    """Raise UsageError where an option was given that the form has no use for."""
+    from sorter.export.forms import PICTURES, VOLUMES, Form  # noqa: PLC0415 - as above
+
+    uses = dict.fromkeys(("window", "montage", "animate", "axis"), PICTURES)
+    uses |= {"regularize": VOLUMES, "scaling": frozenset((Form.NIFTI,))}
+    given = click.get_current_context().get_parameter_source
+    for name, forms in uses.items():
+        if given(name) is ParameterSource.COMMANDLINE and form not in forms:
+            able = ", ".join(one for one in Form if one in forms)
+            raise click.UsageError(f"--{name} says nothing about --to {form}: it is for {able}")
 
 
 def _object(results: Iterable[Exported], nothing: tuple[str, ...], seconds: float) -> dict[str, Any]:

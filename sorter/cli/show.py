@@ -8,7 +8,6 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from math import inf, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ import click
 
 from sorter.cli.options import reading
 from sorter.cli.text import printable
+from sorter.cli.viewing import AXIS, window
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -28,40 +28,14 @@ _WIDEST = 60  # columns of a thumbnail
 _NAME = 24
 
 
-def _window(_context: click.Context, _parameter: click.Parameter, value: str) -> Window:
-    """``auto``, ``range``, or center and width with a comma."""
-    if value in ("auto", "range"):
-        return "auto" if value == "auto" else None
-    try:
-        center, width = map(float, value.split(","))
-    except ValueError:
-        raise click.BadParameter("write auto, range, or CENTER,WIDTH, for example 40,400") from None
-    if not (isfinite(center) and 0 < width < inf):
-        raise click.BadParameter("the width of a window is above 0")
-    return (center, width)
-
-
 @click.command("show")
 @click.argument("words", nargs=-1, required=True, metavar="UID|PATH|KEYWORD=VALUE ...")
 @click.option("--all", "every", is_flag=True, help="Every element, nested.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 @click.option("--picture/--no-picture", default=None, help="With a thumbnail; by default on a terminal.")
 @click.option("--frame", type=click.IntRange(min=0), metavar="N", help="Of the thumbnail, from 0.")
-@click.option(
-    "--window",
-    callback=_window,
-    default="auto",
-    show_default=True,
-    metavar="auto|range|C,W",
-    help="Of the thumbnail.",
-)
-@click.option(
-    "--axis",
-    type=click.Choice(["i", "j", "k"]),
-    default="k",
-    show_default=True,
-    help="Of a NIfTI file: a slice along it (i: to the right, j: to the front, k: up).",
-)
+@window({"auto": "auto", "range": None}, "Of the thumbnail.")
+@AXIS
 @reading
 def command(
     *, load: Callable[[], Config], quiet: bool, words: tuple[str, ...], as_json: bool, **chosen: Any

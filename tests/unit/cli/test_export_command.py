@@ -122,3 +122,24 @@ def test_a_window_that_is_none_is_an_error(export, series, window):
 
 def test_a_negative_center_is_a_window(export, series):
     assert export("in", "--to", "png", "out", "--window=-600,1500").return_value == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "form", "able"),
+    [
+        ("--montage", "nifti", "png, jpeg, gif, webp"),
+        ("--animate", "dicom", "png, jpeg, gif, webp"),
+        ("--window=auto", "zip", "png, jpeg, gif, webp"),
+        ("--axis=k", "npz", "png, jpeg, gif, webp"),
+        ("--regularize", "png", "nifti, npz"),
+        ("--scaling=dicom", "npz", "nifti"),
+    ],
+)
+def test_an_option_that_says_nothing_about_the_form_is_a_mistake(
+    export, series, tmp_path, option, form, able
+):
+    """Whoever gives it expects something else than what would be written."""
+    mistake = export("in", "--to", form, option, "out").exception
+    name = option.partition("=")[0]
+    assert str(mistake.message) == f"{name} says nothing about --to {form}: it is for {able}"
+    assert not (tmp_path / "out").exists()
