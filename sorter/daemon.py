@@ -20,21 +20,16 @@ from sorter.errors import ArchiveFullError, IndexBusyError
 from sorter.intake import BATCH_FILES, Batches, Intake, Tally
 from sorter.model import Candidate, Kind, Outcome, Reason, Refused
 from sorter.organizer.lease import META
+from sorter.rounds import Round
 from sorter.unpack.beside import may_be_sidecar
-
-__all__ = ["Daemon", "Duty"]
 
 IDLE_REST = 30.0
 # Between two tries while there is no room, or somebody else holds the index.
 PAUSE = 5.0
 # An index that somebody else holds for longer than this is a matter for people.
 BUSY_PATIENCE = 600.0
-# So many files in one round may wait for room by themselves; beyond, it is the disk that is too small.
-MOST_SET_ASIDE = 100
 # What failed was among these: three batches are under way at once.
 CAREFUL_FILES = 3 * BATCH_FILES
-# Why a file waits that is larger than the room that is left. Files that are smaller still come in.
-NO_SPACE = Reason.NO_SPACE
 # What may be a file that is still being written.
 _MAY_GROW = frozenset((Reason.TRUNCATED, Reason.MALFORMED))
 
@@ -56,10 +51,8 @@ class Daemon:
         self._drops = DropFolders(intake, wake, stop, self._alive, trouble)
         intake.workers.stopping = stop.is_set
         self._duties = Duties(duties)
-        self._in_flight: dict[tuple[str, str], int] = {}  # handed out in this round: its bytes until it is in
-        self._set_aside = 0  # in this round, for want of room
+        self._round = self._new_round()
         self._told: set[str] = set()  # folders in which this batch had sidecars
-        self._full = False  # this round ended for want of room
         self._careful = False
         self.tally = Tally()
         self.state = "starting"
@@ -91,28 +84,30 @@ class Daemon:
     def _tick(self) -> None:
         """One round; where the disk is full or the index busy, wait and let the next one try all again."""
         self._alive()
-        self._in_flight.clear()
-        self._set_aside, self._full = 0, False
+        self._round = self._new_round()
         count = self.tally.seen
         try:
-            self._round()
+            self._work()
         except ArchiveFullError as error:
             self._careful = True  # the next round finds out which file it is that does not fit
-            self._pause(NO_SPACE, detail=str(error))
+            self._pause(Reason.NO_SPACE, detail=str(error))
         except IndexBusyError as error:
             self._pause("index_busy", detail=str(error))
             if time.monotonic() - self._paused_at > BUSY_PATIENCE:
                 raise
         else:
-            if not self._full:
+            if not self._round.full:
                 self.paused = ""
             elif self.tally.seen == count:  # nothing of it fits
-                self._pause(NO_SPACE, floor_mb=self.config.min_free_mb)
+                self._pause(Reason.NO_SPACE, floor_mb=self.config.min_free_mb)
             else:
                 self._drops.walk_soon()
         self._note_waiting(every=0.0)
 
-    def _round(self) -> None:
+    def _new_round(self) -> Round:
+        return Round(self._intake, self._drops.settler, self._stop.is_set)
+
+    def _work(self) -> None:
         """Everything that is due: supervise, bring in what has waited, then walk, and what that finds."""
         self._drops.supervise()
         for outcomes in self._taken():
@@ -165,7 +160,7 @@ class Daemon:
         if not self._careful:
             # What has waited is not held up by a walk that takes long.
             for candidates in (self._drops.waited(), self._drops.walked()):
-                if not self._full:
+                if not self._round.full:
                     yield from self._intake.take(self._batches(candidates, Batches()), self._refuse)
             return
         ready = chain(self._drops.waited(), self._drops.walked())
@@ -174,50 +169,17 @@ class Daemon:
                 yield from self._intake.take([batch], self._refuse)
             except ArchiveFullError:
                 self._intake.abandon()
-                if self._set_aside >= MOST_SET_ASIDE:
+                if not self._round.set_aside(batch):
                     raise
-                self._wait_for_room(batch)
             if number == CAREFUL_FILES:
                 self._drops.walk_soon()
                 break
-        self._careful = self._full
+        self._careful = self._round.full
 
     def _batches(self, candidates: Iterable[Candidate], batches: Batches) -> Iterator[list[Candidate]]:
-        for candidate in candidates:
-            key = (candidate.folder, candidate.name)
-            if key in self._in_flight:
-                continue
-            self._in_flight[key] = 0
-            if batch := batches.add(candidate):
-                yield from self._fitting(batch)
-            if self._full or self._stop.is_set():
-                return
-        if batch := batches.rest():
-            yield from self._fitting(batch)
-
-    def _fitting(self, batch: list[Candidate]) -> Iterator[list[Candidate]]:
-        """What of a batch there is room for; a few files that are too large wait, many end the round."""
-        under_way = sum(self._in_flight.values())
-        room = self._intake.room(under_way)
-        fits = room.fitting(batch)
-        if len(fits) < len(batch) and under_way:
-            self._full = True  # once the batch under way is in, the next round knows what is left
-            return
-        if fits:
+        for batch in self._round.batches(candidates, batches):
             self.state = "working"
-            self._in_flight.update(((one.folder, one.name), one.size) for one in fits)
-            yield fits
-        chosen = set(fits)
-        too_large = [one for one in batch if one not in chosen]
-        if too_large and (not room or self._set_aside + len(too_large) > MOST_SET_ASIDE):
-            self._full = True
-        else:
-            self._wait_for_room(too_large)
-
-    def _wait_for_room(self, candidates: Sequence[Candidate]) -> None:
-        self._set_aside += len(candidates)
-        for one in candidates:
-            self._drops.settler.defer(one, time.monotonic(), NO_SPACE)
+            yield batch
 
     # -- what became of them ----------------------------------------------------------------------------
 
@@ -247,7 +209,7 @@ class Daemon:
         candidate = outcome.candidate
         if candidate.held and outcome.kind is Kind.DEFERRED:
             return  # so is the file around it
-        self._in_flight[candidate.folder, candidate.name] = 0
+        self._round.landed(outcome)
         if outcome.reason is Reason.NEEDS_INFO and not candidate.held:
             note = self._intake.archive.locate(outcome.path) if outcome.path else ""
             self._drops.ask(candidate, note)

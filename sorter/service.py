@@ -14,7 +14,8 @@ from sorter import __version__, events, log, status
 from sorter.auditlog import AuditTrail
 from sorter.auditmessage import Alert
 from sorter.config import Config
-from sorter.daemon import Daemon, Duty
+from sorter.daemon import Daemon
+from sorter.duties import Duty
 from sorter.errors import ConfigError, SorterError
 from sorter.intake import Intake, check_index_is_there
 from sorter.notify import notify, reloading

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from support import bundled, dicom, drop, tree
 
 from sorter import daemon as module
-from sorter import drops
+from sorter import drops, rounds
 from sorter.daemon import Daemon
 from sorter.errors import ArchiveFullError, IndexBusyError
 from sorter.intake import Intake
@@ -352,7 +352,7 @@ def test_a_file_larger_than_the_room_waits_openly_and_smaller_ones_after_it_come
 
 def test_many_files_that_do_not_fit_pause_it_and_are_not_all_remembered(make, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "PAUSE", 0.01)
-    monkeypatch.setattr(module, "MOST_SET_ASIDE", 2)
+    monkeypatch.setattr(rounds, "MOST_SET_ASIDE", 2)
     for number in range(1, 5):
         drop(tmp_path / "in", str(number), dicom(number, size=1024))
     daemon = make(watch="scan", min_free_mb=100)
