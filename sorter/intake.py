@@ -32,6 +32,8 @@ from sorter.workers import Recipe, Workers
 
 # A batch closes at so many files or bytes: durability is cheap in batches (docs/performance.md).
 BATCH_FILES = 1024
+# The first ones are smaller, so that there is soon something to publish; each may be twice the one before.
+FIRST_FILES = 128
 BATCH_BYTES = 512 << 20
 MOST_TOLD = 10_000
 
@@ -265,6 +267,7 @@ class Batches:
 
     files: int = BATCH_FILES
     bytes: int = BATCH_BYTES
+    _most: int = FIRST_FILES
     _open: list[Candidate] = field(default_factory=list)
     _size: int = 0
 
@@ -272,7 +275,10 @@ class Batches:
         """Add one; the batch that it closes, if it does."""
         self._open.append(candidate)
         self._size += candidate.size
-        return self.rest() if len(self._open) >= self.files or self._size >= self.bytes else None
+        if len(self._open) < min(self._most, self.files) and self._size < self.bytes:
+            return None
+        self._most *= 2
+        return self.rest()
 
     def rest(self) -> list[Candidate] | None:
         """Close the open batch, if it holds anything."""

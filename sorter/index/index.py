@@ -158,9 +158,8 @@ class Index:
             connection.begin(),
         ):
             batch = open_batch(connection, kind, now)
-            if stored:
-                record_instances(connection, stored, places, path_keys, now)
-            record_sources(connection, final, now, batch)
+            new = record_instances(connection, stored, places, path_keys, now) if stored else {}
+            record_sources(connection, final, now, batch, new)
             if restored := [one.instance for one in final if one.instance and one.detail == RESTORED]:
                 is_fine_again(connection, [one.header.text("SOPInstanceUID") for one in restored])
             seal(connection, batch)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, or_, select
 
 from sorter.errors import IndexUnusableError
+from sorter.index.levels import instance_ids
 from sorter.index.names import all_signed, signed, storable
 from sorter.index.rows import SourceRow
-from sorter.index.schema import CURRENT, folders, instances, sources
+from sorter.index.schema import CURRENT, folders, sources
 from sorter.index.statements import chunks, in_chunks, insert_one, insert_rows
 from sorter.model import Candidate, Kind, Outcome, Reason
 
@@ -134,16 +136,24 @@ def _rows(connection: Connection, folder: int, wanted: Sequence[Candidate]) -> S
     return list(in_chunks(connection, query, own.name, (storable(one.name) for one in wanted)))
 
 
-def record_sources(connection: Connection, outcomes: Sequence[Outcome], now: str, batch: int) -> None:
-    """Ledger rows of a batch. The first final word about a version stays; a later one supersedes the rest."""
+def record_sources(
+    connection: Connection,
+    outcomes: Sequence[Outcome],
+    now: str,
+    batch: int,
+    new: Mapping[str, int] = MappingProxyType({}),
+) -> None:
+    """Ledger rows of a batch. The first final word about a version stays; a later one supersedes the rest.
+
+    Parameters
+    ----------
+    new
+        The numbers of the instances that this batch stored, by SOP Instance UID.
+    """
     before = rows_of(connection, [one.candidate for one in outcomes])
     numbers = _folder_numbers(connection, {storable(one.candidate.folder) for one in outcomes})
-    uids = (one.instance.header.text("SOPInstanceUID") for one in outcomes if one.instance)
-    query = select(instances.c.id, instances.c.sop_instance_uid)
-    ids = {
-        row.sop_instance_uid: row.id
-        for row in in_chunks(connection, query, instances.c.sop_instance_uid, uids)
-    }
+    uids = {one.instance.header.text("SOPInstanceUID") for one in outcomes if one.instance}
+    ids = {**new, **instance_ids(connection, uids.difference(new))}
     rows = {}
     for one in outcomes:
         old = before.get(one.candidate)

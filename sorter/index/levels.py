@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, func, select
 
 from sorter.index.rows import InstanceRow, Known, PatientRow, SeriesRow, StudyRow
 from sorter.index.schema import column_name, instances, patients, series, studies
@@ -79,21 +79,31 @@ def record_instances(
     places: Mapping[str, Place],
     path_keys: Mapping[str, int],
     now: str,
-) -> None:
-    """Rows for stored instances, and for the levels above them that are new."""
+) -> dict[str, int]:
+    """Rows for stored instances, and for the levels above them that are new.
+
+    Returns
+    -------
+    dict
+        SOP Instance UID to the number of its row. They are not left to the database, which would have to be
+        asked for them: one process writes at a time.
+    """
     headers = [one.instance.header for one in stored if one.instance]
     known = Known()
     lookup_levels(connection, headers, known)
     _record_levels(connection, headers, places, known)
-    rows = []
-    for one in stored:
+    rows, ids = [], {}
+    first = (connection.scalar(select(func.max(instances.c.id))) or 0) + 1
+    for number, one in enumerate(stored, first):
         assert one.instance is not None
         header, instance = one.instance.header, one.instance
         uid = header.text("SOPInstanceUID")
         key = (header.patient, header.text("StudyInstanceUID"), header.text("SeriesInstanceUID"))
+        ids[uid] = number
         rows.append(
             _keywords(header, INSTANCE_KEYWORDS)
             | {
+                "id": number,
                 "series_fk": known.series[key].id,
                 "path": one.path,
                 "path_key": path_keys[uid],
@@ -109,6 +119,14 @@ def record_instances(
             }
         )
     insert_rows(connection, instances, rows)
+    return ids
+
+
+def instance_ids(connection: Connection, uids: Iterable[str]) -> dict[str, int]:
+    """SOP Instance UID to the number of its row, of those that are recorded."""
+    query = select(instances.c.id, instances.c.sop_instance_uid)
+    found = in_chunks(connection, query, instances.c.sop_instance_uid, uids)
+    return {row.sop_instance_uid: row.id for row in found}
 
 
 def _record_levels(

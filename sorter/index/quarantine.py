@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, Row, and_, func, select
 from sorter.index.chain import open_batch, seal
 from sorter.index.index import Index
 from sorter.index.ledger import append, record_sources
-from sorter.index.levels import record_instances
+from sorter.index.levels import instance_ids, record_instances
 from sorter.index.names import original, signed, storable
 from sorter.index.schema import CURRENT, batches, folders, instances, sources
 from sorter.index.statements import in_chunks
@@ -172,7 +172,8 @@ class RetryIndex(Index):
             batch = open_batch(connection, kind, now)
             if stored:
                 record_instances(connection, stored, places, path_keys, now)
-            ids = _instance_ids(connection, due)
+            uids = [one.instance.header.text("SOPInstanceUID") for one in due if one.instance]
+            ids = instance_ids(connection, uids)
             append(
                 connection,
                 [
@@ -222,13 +223,6 @@ class RetryIndex(Index):
     def _remembered(self, outcome: Outcome) -> Outcome:
         origin = self.origins.get(self.quarantined(outcome))
         return outcome._replace(instance=origin) if origin and outcome.instance else outcome
-
-
-def _instance_ids(connection: Connection, outcomes: Sequence[Outcome]) -> dict[str, int]:
-    uids = (one.instance.header.text("SOPInstanceUID") for one in outcomes if one.instance)
-    query = select(instances.c.id, instances.c.sop_instance_uid)
-    found = in_chunks(connection, query, instances.c.sop_instance_uid, uids)
-    return {row.sop_instance_uid: row.id for row in found}
 
 
 def _later(row: Row[Any], outcome: Outcome, number: int, ids: Mapping[str, int]) -> dict[str, Any]:

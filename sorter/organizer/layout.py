@@ -150,8 +150,9 @@ class Layout:
         texts = self._leaf.texts(header)
         uid = component(identifier(header.text("SOPInstanceUID")) or MISSING, _UID_LENGTH)
         suffix = f".{uid}{SUFFIX}"
-        plain = self._leaf.fit(texts, MAX_BYTES - len(SUFFIX)) + SUFFIX
-        return plain, self._leaf.fit(texts, MAX_BYTES - len(suffix.encode())) + suffix
+        plain, room = self._leaf.fit(texts, MAX_BYTES - len(SUFFIX)), MAX_BYTES - len(suffix.encode())
+        whole = len("".join(texts).encode()) < room  # then nothing is cut from the distinct one either
+        return plain + SUFFIX, (plain if whole else self._leaf.fit(texts, room)) + suffix
 
 
 def _require_constant(part: Component) -> None:

@@ -76,6 +76,12 @@ def test_a_batch_closes_at_so_many_bytes():
     assert closed == [False, False, True, False, False, True]
 
 
+def test_the_first_batches_are_small_and_grow_to_the_full_size():
+    batches = Batches(files=500)
+    closed = [len(batch) for n in range(1400) if (batch := batches.add(candidate(str(n))))]
+    assert closed == [128, 256, 500, 500]
+
+
 def test_what_is_left_is_a_batch_too():
     batches = Batches()
     batches.add(candidate())
