@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import signal
 import sys
 import traceback
 from typing import Any
@@ -63,6 +64,10 @@ _FLAGS = (
 _HIDDEN = {"run": "Run the daemon.", "rescan": "One-shot backfill."}
 
 
+class _ReaderGoneError(Exception):
+    """Whoever reads the output, such as ``head``, has seen enough."""
+
+
 class _Group(click.Group):
     """Commands by lazy import; ``sorter --rescan`` is a spelling of the hidden command ``rescan``."""
 
@@ -78,6 +83,15 @@ class _Group(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(sorted(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            if not _is_output(error):
+                raise
+            # From here click would exit with 1, which says that something was refused.
+            raise _ReaderGoneError from None
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         return super().parse_args(ctx, _command_first(args))
@@ -141,9 +155,9 @@ def main() -> None:
     except SorterError as error:
         click.echo(f"sorter: {error}", err=True)
         sys.exit(error.exit_code)
-    except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    except _ReaderGoneError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at the end
+        sys.exit(128 + signal.SIGPIPE)
     except OSError as error:  # the archive's own are SorterErrors
         what = "write the output" if _is_output(error) else "read or write a file"
         click.echo(f"sorter: cannot {what}: {os.strerror(error.errno or 0)}", err=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from pydicom.data import get_testdata_file
 
 from sorter import cli, errors
 from sorter.cli import _command_first, group, main
@@ -198,3 +199,15 @@ cli.main()
         done = subprocess.run(command, check=False, stdout=out, stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr.startswith(f"sorter: {expected}")) == (4, True)
     assert ("Canary" in done.stderr, done.stderr.count("\n")) == (False, 1)
+
+
+@pytest.mark.parametrize(
+    "words", [("show", "--all", get_testdata_file("CT_small.dcm", download=False)), ("show", "--help")]
+)
+def test_a_reader_that_goes_away_ends_the_command_quietly_as_sigpipe_would(words):
+    """As ``head`` does; 0 would say that all was written, 1 that something was refused."""
+    command = [sys.executable, "-m", "sorter", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        running.stdout.close()
+        said = running.stderr.read()
+    assert (running.returncode, said) == (141, b"")
