@@ -116,23 +116,18 @@ class Walker:
             path = pending.pop()
             try:
                 seen = os.stat(path) if path == self.root else os.lstat(path)
+                if (seen.st_dev, seen.st_ino) in excluded:
+                    continue
+                if not stat.S_ISDIR(seen.st_mode):
+                    if path == self.root:
+                        raise RootUnavailable("the drop folder is not a folder")
+                    continue
+                if deep or self._has_news(path, seen):
+                    yield from self._list(path, walk)
             except OSError as error:
                 yield from self._failed(path, error, walk)
                 continue
-            if (seen.st_dev, seen.st_ino) in excluded:
-                continue
-            if not stat.S_ISDIR(seen.st_mode):
-                if path == self.root:
-                    raise RootUnavailable("the drop folder is not a folder")
-                continue
-            folder = self._folders.get(path)
-            if deep or folder is None or not _unchanged(folder, seen):
-                try:
-                    yield from self._list(path, walk)
-                except OSError as error:
-                    yield from self._failed(path, error, walk)
-                    continue
-                folder = self._folders[path]
+            folder = self._folders[path]
             folder.walk = walk
             pending.extend(f"{path}/{name}" for name in reversed(folder.subfolders))
         self._folders = {path: folder for path, folder in self._folders.items() if folder.walk == walk}
@@ -157,6 +152,12 @@ class Walker:
         entry = self._folders.get(folder)
         if entry is not None:
             entry.complete = False
+
+    def _has_news(self, path: str, seen: os.stat_result) -> bool:
+        folder = self._folders.get(path)
+        return (
+            folder is None or not folder.complete or bool(folder.unknown) or folder.version != _version(seen)
+        )
 
     def _list(self, path: str, walk: int) -> Iterator[Listing]:
         """The folder in parts. Its version is taken before the first entry is read."""
@@ -235,10 +236,6 @@ def look(path: str, root: str = "") -> Candidate | Refused | None:
 
 def _version(seen: os.stat_result) -> _Version:
     return (seen.st_dev, seen.st_ino, seen.st_mtime_ns, seen.st_ctime_ns)
-
-
-def _unchanged(folder: _Folder, seen: os.stat_result) -> bool:
-    return folder.complete and not folder.unknown and folder.version == _version(seen)
 
 
 def _stat(path: str) -> os.stat_result | None:
