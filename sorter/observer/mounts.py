@@ -44,7 +44,7 @@ def file_system(path: str, mountinfo: str) -> str:
     Source: https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html
     """
     kind, longest = "", -1
-    for line in mountinfo.splitlines():
+    for line in mountinfo.split("\n"):  # not splitlines: a mount point may hold other ends of lines
         before, _, after = line.partition(" - ")
         fields = before.split(" ")
         if len(fields) < 5 or not after:

@@ -12,8 +12,9 @@ MOUNTINFO = r"""22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
 42 22 0:42 / /mnt/two\040words rw - cifs //nas/share rw
 43 22 0:43 / /mnt/over rw - ext4 /dev/sdc rw
 44 43 0:44 / /mnt/over rw - fuse.sshfs host: rw
+45 22 0:45 / /mnt/line\fend rw - nfs nas:/b rw
 broken line
-"""
+""".replace(r"\f", "\f")  # the kernel escapes blanks, tabs and ends of lines, but no other control character
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,7 @@ broken line
         ("/mnt/scans/local/x", "xfs"),
         ("/mnt/two words/x", "cifs"),
         ("/mnt/over/x", "fuse.sshfs"),
+        ("/mnt/line\fend/x", "nfs"),
     ],
 )
 def test_the_innermost_and_latest_mount_holds_a_path(path, expected):
