@@ -154,7 +154,8 @@ def _converted(
             raise _asking(f"not with the .img that is beside it now: {error}") from None  # it may still come
         raise Refusal(Kind.REJECTED, Reason.UNDECODABLE, f"cannot become DICOM: {error}") from None
     except FormatsMissingError as error:
-        raise Refusal(Kind.REJECTED, Reason.UNDECODABLE, f"cannot become DICOM: {error}") from None
+        # The file is well: it stays where it is, and is looked at again.
+        raise Refusal(Kind.REJECTED, Reason.NEEDS_INFO, f"cannot become DICOM here: {error}") from None
     except OSError as error:
         raise Refusal(Kind.REJECTED, Reason.UNREADABLE, os.strerror(error.errno or 0)) from None
     check_unchanged(candidate)

@@ -6,6 +6,7 @@ import io
 import json
 import random
 import shutil
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -17,6 +18,8 @@ from pydicom.data import get_testdata_file
 from sorter.audit import audit
 from sorter.explain import explain
 from sorter.model import Candidate, Expanded, Kind, Outcome, Reason
+from sorter.quarantine.entries import Chosen
+from sorter.quarantine.retry import retry
 from sorter.rescan import backfill
 from sorter.undo import Selection, undo
 from sorter.unpack.account import Account
@@ -237,6 +240,41 @@ def test_a_volume_needs_to_be_told_whose_it_is(tmp_path):
     expected += [("v.nii.gz", "rejected", "needs_info")]  # superseded
     expected += [(f"v.nii.gz/0000{number}.dcm", "stored", None) for number in range(1, 5)]
     assert [(path, kind, reason or None) for path, kind, reason in bring_in(tmp_path)] == expected
+
+
+@pytest.fixture
+def volume_without_nibabel(inline, tmp_path, monkeypatch):  # noqa: F811 - the fixture
+    """A NIfTI volume with its sidecar, which was met where the extra ``formats`` was not installed."""
+    nibabel, numpy = pytest.importorskip("nibabel"), pytest.importorskip("numpy")
+    (tmp_path / "in").mkdir()
+    volume = nibabel.Nifti1Image(numpy.zeros((2, 3, 1), numpy.int16), numpy.eye(4))
+    nibabel.save(volume, tmp_path / "in/v.nii")
+    (tmp_path / "in/v.json").write_text(json.dumps({"PatientID": "1"}))
+    with monkeypatch.context() as missing:
+        missing.setitem(sys.modules, "nibabel", None)
+        assert bring_in(tmp_path)[1] == ("v.nii", "rejected", "needs_info")
+
+
+@pytest.mark.usefixtures("volume_without_nibabel")
+def test_where_formats_are_not_installed_the_note_says_what_to_install(tmp_path):
+    """The file itself is well, and is not copied."""
+    (kept,) = [one for one in (tmp_path / "archive/.sorter/quarantine").rglob("*") if one.is_file()]
+    assert json.loads(kept.read_text())["detail"] == (
+        "cannot become DICOM here: nibabel is not installed; converting needs it: "
+        "pip install 'sorter[formats]'"
+    )
+
+
+@pytest.mark.usefixtures("volume_without_nibabel")
+def test_once_formats_are_installed_a_retry_brings_the_volume_in(tmp_path):
+    (retried,) = retry(config(tmp_path), Chosen())
+    assert (retried.first_reason, retried.brought_in, retried.removed) == ("needs_info", True, True)
+    assert ("v.nii/00001.dcm", "stored", None) in words(tmp_path, config(tmp_path))
+
+
+@pytest.mark.usefixtures("volume_without_nibabel")
+def test_once_formats_are_installed_the_next_run_brings_the_volume_in(tmp_path):
+    assert ("v.nii/00001.dcm", "stored", None) in bring_in(tmp_path)
 
 
 def test_pictures_are_converted_only_where_asked(tmp_path):
