@@ -75,6 +75,8 @@ class Config(BaseModel):
     unpack: bool = True
     convert: tuple[Literal["nifti"], ...] = ("nifti",)
     pictures: tuple[Path, ...] = ()
+    namespace: str = ""
+    facts: dict[str, str] = Field(default_factory=dict)
 
     workers: int = Field(0, ge=0, le=256)
     worker_memory_mb: int = Field(1024, ge=128)

@@ -14,6 +14,7 @@ from typing import Any
 
 from sorter import log
 from sorter.config import Config
+from sorter.convert.site import site_facts
 from sorter.errors import ArchiveFullError, ConfigError, IndexUnusableError
 from sorter.index import Index
 from sorter.index.rows import SourceRow
@@ -104,6 +105,7 @@ class Intake:
             self.layout = Layout(config.template)
         except TemplateError as error:
             raise ConfigError(f"template: {error}") from None
+        wanted = _wanted(config)
         with contextlib.ExitStack() as stack:
             self.workers = workers or Workers.of(config)
             stack.callback(self.workers.close)
@@ -117,8 +119,6 @@ class Intake:
             self._stack = stack.pop_all()
         self.emptied = Emptied(config.settle_seconds)
         self._told: set[Candidate] = set()
-        answers = f"{config.archive}/{QUARANTINE}/{Reason.NEEDS_INFO}"
-        wanted = Wanted(config.unpack, "nifti" in config.convert, tuple(map(str, config.pictures)), answers)
         self.recipe = Recipe(self.archive.staging, frozenset(config.decompress), self.layout.keywords, wanted)
 
     def _open_archive(self, stack: contextlib.ExitStack) -> Archive:
@@ -241,6 +241,17 @@ class Intake:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _wanted(config: Config) -> Wanted:
+    return Wanted(
+        archives=config.unpack,
+        volumes="nifti" in config.convert,
+        pictures=tuple(map(str, config.pictures)),
+        answers=f"{config.archive}/{QUARANTINE}/{Reason.NEEDS_INFO}",
+        namespace=config.namespace,
+        facts=tuple(site_facts(config).items()),
+    )
 
 
 def check_index_is_there(config: Config) -> None:

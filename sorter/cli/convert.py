@@ -40,7 +40,7 @@ _KINDS = ("auto", "sc", "photo", "pmap", "seg")
     "--orientation", metavar="RAS", default="", help="Where the axes of a volume point that does not say."
 )
 @click.option("--number-from", metavar="N", help="Number patients and accessions, file by file, from here.")
-@click.option("--namespace", metavar="TEXT", default="", help="Name of this installation, for its UIDs.")
+@click.option("--namespace", metavar="TEXT", help="Name of this installation, for its UIDs.")
 @click.option("--dry-run", is_flag=True, help="Convert, but write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @reading
@@ -97,6 +97,7 @@ def _convert(
     from sorter.convert.batch import Setting, convert_all  # noqa: PLC0415
     from sorter.convert.errors import ConversionError  # noqa: PLC0415
     from sorter.convert.options import Options, namespace, orientation  # noqa: PLC0415
+    from sorter.convert.site import site_facts  # noqa: PLC0415
 
     if given["template_file"] and not given["template_file"].is_file():
         raise click.UsageError("--template is not a file")
@@ -108,9 +109,10 @@ def _convert(
         kind=given["kind"],
         one_file=given["one_file"],
         orientation=axes,
-        namespace=namespace(given["namespace"]),
+        namespace=namespace(config.namespace if given["namespace"] is None else given["namespace"]),
     )
-    setting = Setting(options, None if given["dry_run"] else given["to"], given["template_file"])
+    to = None if given["dry_run"] else given["to"]
+    setting = Setting(options, to, given["template_file"], site_facts(config))
     jobs = _jobs(paths, given)
     with bar("converting", unit="files", enabled=visible) as show:
         return convert_all(jobs, setting, processes=config.worker_count, progress=show)

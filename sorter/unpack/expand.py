@@ -63,7 +63,7 @@ def expand(
     if form in ARCHIVES:
         _unpack(hold, Path(content), form, wanted)
     else:
-        for leaf, data in _converted(candidate, staging, _answers(wanted, sha256, inside_sha256)):
+        for leaf, data in _converted(candidate, staging, wanted, _answers(wanted, sha256, inside_sha256)):
             hold.add(leaf, iter((data,)))
     if not hold.members:
         raise Refusal(Kind.REJECTED, Reason.NOT_DICOM, f"a {form} file with no DICOM inside")
@@ -138,15 +138,16 @@ def _is_litter(name: str) -> bool:
 
 
 def _converted(
-    candidate: Candidate, staging: Staging, answers: Mapping[str, Any]
+    candidate: Candidate, staging: Staging, wanted: Wanted, answers: Mapping[str, Any]
 ) -> Iterator[tuple[str, bytes]]:
     from sorter.convert.convert import convert  # noqa: PLC0415 - numpy, pydicom, nibabel: only for such files
     from sorter.convert.errors import ConversionError, FormatsMissingError, NeedsInfo  # noqa: PLC0415
-    from sorter.convert.options import Options  # noqa: PLC0415
+    from sorter.convert.options import Options, namespace  # noqa: PLC0415
 
     path = Path(staging.path(candidate.held) if candidate.held else candidate.path)
     try:
-        yield from convert(path, Options(), _facts(candidate, answers))
+        options = Options(namespace=namespace(wanted.namespace))
+        yield from convert(path, options, _facts(candidate, wanted, answers))
     except NeedsInfo as error:
         raise _asking(f"stated nowhere: {', '.join(error.missing)}", error.missing) from None
     except ConversionError as error:
@@ -161,14 +162,15 @@ def _converted(
     check_unchanged(candidate)
 
 
-def _facts(candidate: Candidate, answers: Mapping[str, Any]) -> Facts:
+def _facts(candidate: Candidate, wanted: Wanted, answers: Mapping[str, Any]) -> Facts:
     """What is known of a file; a sidecar that cannot be used may be mended, or be whole in a moment."""
     from sorter.convert.errors import ConversionError, NeedsInfo  # noqa: PLC0415 - pydicom, as above
     from sorter.convert.sidecars import gather  # noqa: PLC0415
 
     top = Path(candidate.root) if candidate.root else None
     try:
-        return gather(Path(candidate.path), given=[("what was filled in", answers)], top=top)
+        given = [("what was filled in", answers)]
+        return gather(Path(candidate.path), given=given, configured=dict(wanted.facts), top=top)
     except NeedsInfo:
         raise
     except ConversionError as error:

@@ -23,12 +23,18 @@ class Wanted:
         Absolute folders below which pictures are converted.
     answers
         The folder of notes about files that need to be told more, in which people fill in what is missing.
+    namespace
+        Name of the installation, for the UIDs of what is converted.
+    facts
+        (DICOM keyword, value): what is true of all that is converted, where nothing else says anything.
     """
 
     archives: bool = False
     volumes: bool = False
     pictures: tuple[str, ...] = ()
     answers: str = ""
+    namespace: str = ""
+    facts: tuple[tuple[str, str], ...] = ()
 
     def form(self, head: bytes, size: int, folder: str) -> Format | None:
         """What the file is, where it is one to open; ``None`` for all else.

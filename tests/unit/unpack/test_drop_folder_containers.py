@@ -11,11 +11,14 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import pydicom
 import pytest
+from click.testing import CliRunner
 from inline import config, inline, rows  # noqa: F401 - a fixture
 from pydicom.data import get_testdata_file
 
 from sorter.audit import audit
+from sorter.cli import group
 from sorter.explain import explain
 from sorter.model import Candidate, Expanded, Kind, Outcome, Reason
 from sorter.quarantine.entries import Chosen
@@ -243,13 +246,51 @@ def test_a_volume_needs_to_be_told_whose_it_is(tmp_path):
 
 
 @pytest.fixture
-def volume_without_nibabel(inline, tmp_path, monkeypatch):  # noqa: F811 - the fixture
-    """A NIfTI volume with its sidecar, which was met where the extra ``formats`` was not installed."""
+def volume(tmp_path):
+    """A NIfTI volume of one slice in the drop folder, with its sidecar."""
     nibabel, numpy = pytest.importorskip("nibabel"), pytest.importorskip("numpy")
     (tmp_path / "in").mkdir()
-    volume = nibabel.Nifti1Image(numpy.zeros((2, 3, 1), numpy.int16), numpy.eye(4))
-    nibabel.save(volume, tmp_path / "in/v.nii")
+    nibabel.save(
+        nibabel.Nifti1Image(numpy.zeros((2, 3, 1), numpy.int16), numpy.eye(4)), tmp_path / "in/v.nii"
+    )
     (tmp_path / "in/v.json").write_text(json.dumps({"PatientID": "1"}))
+    return tmp_path / "in/v.nii"
+
+
+def archived(folder):
+    """The one instance in the archive."""
+    (found,) = (folder / "archive").rglob("*.dcm")
+    return pydicom.dcmread(found)
+
+
+def test_a_dropped_volume_becomes_what_sorter_convert_makes_with_the_same_configuration(tmp_path, volume):
+    """The namespace of the UIDs and the facts of the site are those of the configuration."""
+    file = tmp_path / "sorter.toml"
+    file.write_text('namespace = "city"\n[facts]\nStationName = "A7"\n')
+    bring_in(tmp_path, namespace="city", facts={"StationName": "A7"})
+    assert archived(tmp_path).StationName == "A7"
+    words = ["convert", str(volume), "--to", str(tmp_path / "out"), "--config", str(file)]
+    assert CliRunner().invoke(group, words, standalone_mode=False).return_value == 0
+    (made,) = (tmp_path / "out").rglob("*.dcm")
+    (kept,) = (tmp_path / "archive").rglob("*.dcm")
+    assert made.read_bytes() == kept.read_bytes()
+
+
+def test_dropped_again_a_volume_is_a_duplicate_and_under_another_namespace_another_instance(tmp_path, volume):
+    """The same bytes each time."""
+    for name in ("again.nii", "elsewhere.nii"):
+        shutil.copy(volume, volume.with_name(name))
+        shutil.copy(volume.with_suffix(".json"), (volume.with_name(name)).with_suffix(".json"))
+    other = volume.with_name("elsewhere.nii").rename(tmp_path / "elsewhere.nii")
+    told = bring_in(tmp_path, namespace="city")
+    assert sorted(kind for path, kind, _ in told if path.endswith(".dcm")) == ["duplicate", "stored"]
+    other.rename(tmp_path / "in/elsewhere.nii")
+    assert ("elsewhere.nii/00001.dcm", "stored", None) in bring_in(tmp_path, namespace="county")
+
+
+@pytest.fixture
+def volume_without_nibabel(inline, volume, tmp_path, monkeypatch):  # noqa: F811 - the fixture
+    """It was met where the extra ``formats`` was not installed."""
     with monkeypatch.context() as missing:
         missing.setitem(sys.modules, "nibabel", None)
         assert bring_in(tmp_path)[1] == ("v.nii", "rejected", "needs_info")
