@@ -43,7 +43,7 @@ class Outside:
             Relative to ``origin``. What is no regular file, or whose name is taken here by other bytes, is
             left out.
         """
-        with trouble("write the target folder"), _clear_way():
+        with trouble("write the target folder"), clear_way():
             here = [path for path in paths if self._bring(origin / path, path)]
             self._tree.sync()
             self._tree.forget()
@@ -56,18 +56,18 @@ class Outside:
             reader = os.open(source, _OPEN)
         except FileNotFoundError:
             return False
-        # The same name again after a crash, so that what a crash left goes; nobody else is at work here.
-        draft = f".{hashlib.sha256(path.encode()).hexdigest()[:32]}.part"
+        # The same name again after a crash, so that what a crash left goes; another archive's is another.
+        draft = f".{hashlib.sha256(os.fsencode(source)).hexdigest()[:32]}.part"
         try:
             if not stat.S_ISREG(os.fstat(reader).st_mode):
                 return False
             _remove(draft, target)
-            sha256 = _copy(reader, draft, target)
+            sha256 = _proved_copy(reader, draft, target)
             try:
                 self._tree.link(draft, target, folder, leaf)
             except FileExistsError:
                 self._tree.touch(folder)
-                return _is_there(leaf, target, sha256)
+                return is_there(leaf, target, sha256)
             return True
         finally:
             os.close(reader)
@@ -79,7 +79,14 @@ class Outside:
 
 
 @contextlib.contextmanager
-def _clear_way() -> Iterator[None]:
+def clear_way() -> Iterator[None]:
+    """Say of what stands in the way that it does.
+
+    Raises
+    ------
+    ArchiveError
+        A file stands where a folder must be.
+    """
     try:
         yield
     except Blocked:
@@ -91,26 +98,32 @@ def _remove(draft: str, folder: int) -> None:
         os.unlink(draft, dir_fd=folder)
 
 
-def _copy(reader: int, name: str, folder: int) -> str:
-    """Copy, sync, and read the copy again; returns its SHA-256."""
+def copied(reader: int, writer: int) -> str:
+    """Copy all from one descriptor to the other, durably; returns the SHA-256."""
+    digest = hashlib.sha256()
+    while chunk := os.read(reader, _CHUNK):
+        digest.update(chunk)
+        view = memoryview(chunk)
+        while view:
+            view = view[os.write(writer, view) :]
+    os.fsync(writer)
+    return digest.hexdigest()
+
+
+def _proved_copy(reader: int, name: str, folder: int) -> str:
+    """Copy, and read the copy again; returns its SHA-256."""
     writer = os.open(name, _CREATE, 0o444, dir_fd=folder)
     try:
-        digest = hashlib.sha256()
-        while chunk := os.read(reader, _CHUNK):
-            digest.update(chunk)
-            view = memoryview(chunk)
-            while view:
-                view = view[os.write(writer, view) :]
-        os.fsync(writer)
+        sha256 = copied(reader, writer)
         os.lseek(writer, 0, os.SEEK_SET)
-        if _digest(writer) != digest.hexdigest():
+        if _digest(writer) != sha256:
             raise ArchiveError("a copy in the target folder is not what was written: do not trust that disk")
-        return digest.hexdigest()
+        return sha256
     finally:
         os.close(writer)
 
 
-def _is_there(name: str, folder: int, sha256: str) -> bool:
+def is_there(name: str, folder: int, sha256: str) -> bool:
     """Whether these bytes lie under a name, durable now."""
     try:
         fd = os.open(name, _OPEN, dir_fd=folder)

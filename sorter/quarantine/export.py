@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from sorter.config import Config
-from sorter.errors import ArchiveError, ConfigError
-from sorter.organizer.tree import Blocked, Tree, make_root, trouble
+from sorter.errors import ConfigError
+from sorter.organizer.outside import clear_way, copied, is_there
+from sorter.organizer.tree import Tree, make_root, trouble
 from sorter.quarantine.entries import Entry
 
 EXPORTED, THERE, TAKEN, GONE, DAMAGED = "exported", "there already", "name taken", "gone", "damaged"
-_CHUNK = 1 << 20
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -40,7 +39,7 @@ def export(config: Config, chosen: Iterable[Entry], target: Path) -> Counter[str
     target = Path(os.path.abspath(target))
     _check(config, target)
     count: Counter[str] = Counter()
-    with trouble("write the exported files"), _clear_way():
+    with trouble("write the exported files"), clear_way():
         make_root(target)
         tree = Tree(target)
         try:
@@ -62,14 +61,6 @@ def _check(config: Config, target: Path) -> None:
             raise ConfigError(f"the target lies in {name}: name a folder elsewhere")
 
 
-@contextlib.contextmanager
-def _clear_way() -> Iterator[None]:
-    try:
-        yield
-    except Blocked:
-        raise ArchiveError("a file stands in the target where a folder must be") from None
-
-
 def _copied(tree: Tree, source: Path, folder: str, number: str) -> str:
     """Copy one file under a temporary name, then give it its own; says what became of it.
 
@@ -82,36 +73,18 @@ def _copied(tree: Tree, source: Path, folder: str, number: str) -> str:
     target = tree.directory(folder)
     draft = f".{source.name}.{secrets.token_hex(4)}.part"
     try:
-        sha256 = _copy(reader, os.open(draft, _CREATE, 0o644, dir_fd=target))
+        writer = os.open(draft, _CREATE, 0o644, dir_fd=target)
+        try:
+            sha256 = copied(reader, writer)
+        finally:
+            os.close(writer)
         try:
             tree.link(draft, target, folder, source.name)
         except FileExistsError:
-            return THERE if _digest(source.name, target) == sha256 else TAKEN
+            tree.touch(folder)  # a crash may have left it there, and its name not durable
+            return THERE if is_there(source.name, target, sha256) else TAKEN
         return EXPORTED if sha256.startswith(number) else DAMAGED
     finally:
         os.close(reader)
         with contextlib.suppress(FileNotFoundError):  # renamed, where there are no links
             os.unlink(draft, dir_fd=target)
-
-
-def _copy(reader: int, writer: int) -> str:
-    digest = hashlib.sha256()
-    try:
-        while chunk := os.read(reader, _CHUNK):
-            digest.update(chunk)
-            view = memoryview(chunk)
-            while view:
-                view = view[os.write(writer, view) :]
-        os.fsync(writer)
-    finally:
-        os.close(writer)
-    return digest.hexdigest()
-
-
-def _digest(name: str, folder: int) -> str | None:
-    try:
-        fd = os.open(name, _OPEN, dir_fd=folder)
-    except OSError:
-        return None  # a link, or gone again: not what we would write
-    with os.fdopen(fd, "rb") as there:
-        return hashlib.file_digest(there, "sha256").hexdigest()

@@ -55,7 +55,7 @@ SYNCS = {
     ("organizer/tree.py", "make_root"): ("rule 2", "delete", ("order", "power")),
     ("organizer/archive.py", "_make_durable"): ("rule 1", "foreign", ("power",)),
     ("care.py", "_sync"): ("a backup that was reported is there", "backup", ("power",)),
-    ("quarantine/export.py", "_copy"): ("a file that was handed out is whole", "export", ("power",)),
+    ("organizer/outside.py", "copied"): ("a file that was handed out is whole", "export", ("power",)),
 }
 # Syncs of what a daemon does beside bringing files in, and tells nobody of before they are done.
 ELSEWHERE = {
@@ -64,8 +64,7 @@ ELSEWHERE = {
     ("events/quiet.py", "write_durably"),
     ("events/quiet.py", "sync_folder"),
     ("events/receipts.py", "_publish"),
-    ("organizer/outside.py", "_copy"),  # undo --to
-    ("organizer/outside.py", "_is_there"),
+    ("organizer/outside.py", "is_there"),  # undo --to, quarantine export
 }
 
 
