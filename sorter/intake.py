@@ -23,9 +23,10 @@ from sorter.journal import finish
 from sorter.model import SAFE, Candidate, Kind, Outcome, Reason, Refused
 from sorter.observer.emptied import Emptied
 from sorter.observer.retire import retire
-from sorter.organizer.archive import QUARANTINE, Archive
+from sorter.organizer.archive import Archive
 from sorter.organizer.layout import Layout, TemplateError, path_key
 from sorter.organizer.lease import META, RunsLease, clear_folder
+from sorter.organizer.quarantine import QUARANTINE
 from sorter.organizer.tree import trouble
 from sorter.room import Room
 from sorter.unpack.wanted import Wanted

@@ -11,8 +11,9 @@ import os
 import stat
 from collections.abc import Sequence
 
-from sorter.organizer.archive import Archive, clear_way
+from sorter.organizer.archive import Archive
 from sorter.organizer.lease import META
+from sorter.organizer.quarantine import clear_way
 from sorter.organizer.tree import Blocked, trouble
 
 DAMAGED = f"{META}/damaged"
@@ -22,11 +23,11 @@ class Mending:
     """Mends an archive, for ``sorter verify --repair``. All of it within a turn of that archive."""
 
     def __init__(self, archive: Archive) -> None:
-        self._archive, self._tree = archive, archive._tree
+        self._archive, self._tree = archive, archive.tree
 
     def holds(self, path: str, sha256: str) -> bool:
         """Whether a regular file with just these bytes lies there; then they are durable."""
-        return self._archive._holds(*_split(path), sha256)
+        return self._tree.holds(*_split(path), sha256)
 
     def put_back(self, moved: Sequence[tuple[str, str, str]]) -> list[str]:
         """Give files that were moved by hand their recorded names again; returns those names.
@@ -112,7 +113,7 @@ class Mending:
         with trouble("restore a file"):
             try:
                 os.utime(self._archive.staging.path(name), (stored_at, stored_at))
-                self._tree.link(name, self._archive._staging_fd(), folder, leaf)
+                self._tree.link(name, self._archive.staging_fd(), folder, leaf)
             except (FileExistsError, Blocked):
                 return False
             self._tree.sync()

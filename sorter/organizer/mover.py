@@ -10,9 +10,10 @@ import contextlib
 import os
 from collections.abc import Iterable, Sequence
 
-from sorter.organizer.archive import Archive, clear_way
+from sorter.organizer.archive import Archive
 from sorter.organizer.layout import path_key
 from sorter.organizer.lease import META
+from sorter.organizer.quarantine import clear_way
 from sorter.organizer.tree import Blocked, trouble
 
 WITHDRAWN = f"{META}/withdrawn"
@@ -23,7 +24,7 @@ class Mover:
     """Moves files of one archive. All of it within a turn of that archive."""
 
     def __init__(self, archive: Archive) -> None:
-        self._archive, self._tree = archive, archive._tree
+        self._archive, self._tree = archive, archive.tree
 
     def keep(self, path: str, data: bytes) -> None:
         """Write a new file of ours below ``.sorter``: whole and durable before it has its name."""
@@ -31,7 +32,7 @@ class Mover:
         staging = self._archive.staging
         staging.write(leaf, [data], sync=True)
         with trouble("keep a file beside moved ones"), clear_way():
-            self._tree.link(leaf, self._archive._staging_fd(), folder, leaf)
+            self._tree.link(leaf, self._archive.staging_fd(), folder, leaf)
             self._tree.sync()
         staging.discard(leaf)
 
@@ -51,7 +52,7 @@ class Mover:
             self._tree.link(leaf, self._tree.directory(folder), home, name)
         except (FileExistsError, FileNotFoundError):
             # Of an interrupted run; or the same bytes lie there already.
-            return self._archive._holds(home, name, sha256)
+            return self._tree.holds(home, name, sha256)
         except Blocked:
             return False
         return True
@@ -62,7 +63,7 @@ class Mover:
             for old, new, sha256 in trips:
                 if self._is_one_name(old, new):
                     continue
-                if self._is_one_file(old, new) or self._archive._holds(*_split(new), sha256):
+                if self._is_one_file(old, new) or self._tree.holds(*_split(new), sha256):
                     self._unlink(old)
             self._tree.sync()
         self._remove_empty(old for old, _, _ in trips)
@@ -72,7 +73,7 @@ class Mover:
         with trouble("take new names back"):
             for old, new, sha256 in trips:
                 (folder, leaf), (home, name) = _split(old), _split(new)
-                if not self._is_one_file(old, new) and not self._archive._holds(home, name, sha256):
+                if not self._is_one_file(old, new) and not self._tree.holds(home, name, sha256):
                     continue
                 with contextlib.suppress(FileExistsError, Blocked):  # it was renamed where links are unknown
                     self._tree.link(name, self._tree.directory(home), folder, leaf)

@@ -10,16 +10,21 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import hashlib
 import os
+import stat
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sorter.errors import ArchiveError, ArchiveFullError
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+# Trouble of this process or of the disk, which says nothing about what lies under a name.
+_SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)
 _RENAME_NOREPLACE = 1
+_CHUNK = 1 << 20
 # 255 bytes are usual, and the layout keeps to them; eCryptfs allows 143.
 _TOO_LONG = (
     "the archive's file system allows no name as long as this one: choose a template with shorter names"
@@ -145,6 +150,33 @@ class Tree:
         self.directory(folder)
         self._dirty.add(folder)
 
+    def holds(self, folder: str, name: str, sha256: str) -> bool:
+        """Whether the name holds just these bytes; then it counts as ours, made durable again."""
+        return self.vouch(folder, name, lambda fd: digest(fd) == sha256)
+
+    def vouch(self, folder: str, name: str, is_ours: Callable[[int], bool]) -> bool:
+        """Make bytes durable that are relied upon though another process named them, with their folder.
+
+        False, and nothing is done, where the name is no regular file, or not ours.
+        """
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            fd = os.open(name, flags, dir_fd=self.directory(folder))
+        except Blocked:
+            return False
+        except OSError as error:
+            if error.errno in _SCARCE:
+                raise
+            return False  # a symlink, a socket, somebody else's, or gone: not what we published
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode) or not is_ours(fd):
+                return False
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        self.touch(folder)
+        return True
+
     def sync(self) -> None:
         """Make every name given since the last call durable (rule 2)."""
         if len(self._dirty) > SYNC_EACH_UP_TO:
@@ -169,6 +201,14 @@ class Tree:
         """Close everything."""
         self.forget()
         os.close(self.fd)
+
+
+def digest(fd: int) -> str:
+    """SHA-256 of what is left to read of an open file."""
+    found = hashlib.sha256()
+    while chunk := os.read(fd, _CHUNK):
+        found.update(chunk)
+    return found.hexdigest()
 
 
 def _open_or_make(name: str, parent_fd: int) -> int:

@@ -65,6 +65,6 @@ def discard(config: Config, chosen: Sequence[Entry]) -> int:
                 digests = [entry.sha256 for entry in batch if entry.files]
                 concerned += record_discard(intake.index, waiting, paths, digests)
                 # In this order: a file without its note still has the id by which it is discarded.
-                intake.archive.remove_quarantined([entry.note_path for entry in batch if entry.note_path])
-                intake.archive.remove_quarantined([path for entry in batch for path in entry.files])
+                intake.archive.quarantine.remove([entry.note_path for entry in batch if entry.note_path])
+                intake.archive.quarantine.remove([path for entry in batch for path in entry.files])
     return concerned

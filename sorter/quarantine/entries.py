@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sorter.errors import ConfigError
-from sorter.organizer.archive import FILL_IN, QUARANTINE
+from sorter.organizer.quarantine import FILL_IN, QUARANTINE
 
 SHORTEST_ID = 6
 _NAME = re.compile(r"([0-9a-f]{24})(?:-[0-9]+)?\.(dcm|json)")

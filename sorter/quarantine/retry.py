@@ -232,8 +232,8 @@ class _Run:
         removed = {self._path(one.candidate) for entry, one in done if entry.files}
         notes = [entry.note_path for entry, _ in done if entry.note_path and removed.issuperset(entry.files)]
         # In this order: a file without its note is met by the next retry, a note alone would stay.
-        self._intake.archive.remove_quarantined(notes)
-        self._intake.archive.remove_quarantined(sorted(removed))
+        self._intake.archive.quarantine.remove(notes)
+        self._intake.archive.quarantine.remove(sorted(removed))
         return removed | {self._path(one.candidate) for entry, one in done if not entry.files}
 
     def _annotate(self, entry: Entry, outcome: Outcome) -> None:
@@ -249,7 +249,7 @@ class _Run:
         }
         if outcome.path == path or not entry.files:
             if entry.note:
-                self._intake.archive.annotate(entry.note_path, {**entry.note, "retried": said})
+                self._intake.archive.quarantine.annotate(entry.note_path, {**entry.note, "retried": said})
             return
         self._refiled.add(outcome.path)
         folder = outcome.path.rpartition("/")[0]
@@ -257,7 +257,7 @@ class _Run:
         if not trouble:
             first = {key: value for key, value in entry.note.items() if key != "header"}
             note = {**new, "source": entry.source or new.get("source"), "first": first, "retried": said}
-            self._intake.archive.annotate(f"{folder}/{entry.id}.json", note)
+            self._intake.archive.quarantine.annotate(f"{folder}/{entry.id}.json", note)
 
 
 def _digest(intake: Intake, path: str) -> str | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sorter.convert.recognise import Format
 from sorter.model import Candidate, Expanded, Kind, Reason
-from sorter.organizer.archive import FILL_IN
+from sorter.organizer.quarantine import FILL_IN
 from sorter.organizer.staging import Staging
 from sorter.parser.elements import Unparsable, walk
 from sorter.source import Bounds, Refusal, check_unchanged

@@ -11,8 +11,8 @@ from sorter.adopt import without_row
 from sorter.index import conservation, sqlite_file, verification
 from sorter.index.draft import leftovers
 from sorter.intake import Intake
-from sorter.organizer.archive import QUARANTINE
 from sorter.organizer.lease import META, lease_if_dead
+from sorter.organizer.quarantine import QUARANTINE
 from sorter.verification.findings import Finding, Findings, Mend, Wrong
 from sorter.verification.reading import digest_of
 

@@ -9,7 +9,7 @@ from sorter.index import verification
 from sorter.index.verification import Recorded
 from sorter.intake import Intake
 from sorter.model import Reason
-from sorter.organizer.archive import QUARANTINE
+from sorter.organizer.quarantine import QUARANTINE
 
 
 def find_sources(intake: Intake, row: Recorded) -> Iterator[str]:

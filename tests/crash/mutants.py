@@ -53,7 +53,7 @@ SYNCS = {
     ("organizer/tree.py", "sync"): ("rule 2", "small", ("order", "power")),
     ("organizer/tree.py", "syncfs"): ("rule 1", "large", ("order", "power")),
     ("organizer/tree.py", "make_root"): ("rule 2", "delete", ("order", "power")),
-    ("organizer/archive.py", "_make_durable"): ("rule 1", "foreign", ("power",)),
+    ("organizer/tree.py", "vouch"): ("rule 1", "foreign", ("power",)),
     ("care.py", "_sync"): ("a backup that was reported is there", "backup", ("power",)),
     ("organizer/outside.py", "copied"): ("a file that was handed out is whole", "export", ("power",)),
 }
@@ -130,7 +130,7 @@ _YIELD = "            archive.discard(batch.results)\n            yield outcomes
 
 _EACH = "                each = len(batch.candidates) <= SYNC_EACH_UP_TO"
 _REFUSED = "            outcomes += [self._refuse(one) for one in refused]\n"
-_SYNC = "            self._tree.sync()\n"
+_SYNC = "            self.tree.sync()\n"
 
 _WRITTEN = """\
                 for chunk in chunks:
@@ -158,7 +158,7 @@ MUTANTS = _without_syncs() | {
     "notes of quarantine are not synced": Mutant(
         "rule 1",
         "small",
-        (("organizer/archive.py", _NOTE, _NOTE.replace("sync=True", "sync=False")),),
+        (("organizer/quarantine.py", _NOTE, _NOTE.replace("sync=True", "sync=False")),),
     ),
     "large batches are not synced": Mutant(
         "rule 1",
@@ -170,7 +170,7 @@ MUTANTS = _without_syncs() | {
         "large",
         (
             ("workers.py", _EACH, _EACH.replace("<= SYNC_EACH_UP_TO", "> 0")),
-            ("organizer/archive.py", _REFUSED + _SYNC, _REFUSED + "            self._tree.sync_all()\n"),
+            ("organizer/archive.py", _REFUSED + _SYNC, _REFUSED + "            self.tree.sync_all()\n"),
         ),
     ),
     "folders are not synced": Mutant(
@@ -199,8 +199,8 @@ MUTANTS = _without_syncs() | {
         "foreign",
         (
             (
-                "organizer/archive.py",
-                "        self._tree.touch(folder)\n        return True",
+                "organizer/tree.py",
+                "        self.touch(folder)\n        return True",
                 "        return True",
             ),
         ),
@@ -216,7 +216,7 @@ MUTANTS = _without_syncs() | {
         "small",
         (
             ("organizer/archive.py", _REFUSED + _SYNC, _REFUSED),
-            ("ingest.py", _RECORD, _RECORD + "                archive._tree.sync()\n"),
+            ("ingest.py", _RECORD, _RECORD + "                archive.tree.sync()\n"),
         ),
     ),
     "row before file": Mutant(
@@ -269,7 +269,7 @@ MUTANTS = _without_syncs() | {
     "own bytes under a name are not adopted": Mutant(
         "rule 4",
         "obstructed",
-        (("organizer/archive.py", "lambda fd: _digest(fd) == sha256)", "lambda fd: False)"),),
+        (("organizer/tree.py", "lambda fd: digest(fd) == sha256)", "lambda fd: False)"),),
         ("kill",),
         "fdatasync",
     ),

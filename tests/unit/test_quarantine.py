@@ -550,7 +550,7 @@ def test_only_files_of_the_quarantine_can_be_removed(refused):
     with Intake(refused) as intake, intake.archive.turn():
         for path in (published, ".sorter/index.sqlite", ".sorter/quarantine/../../x", ".sorter/quarantine/x"):
             with pytest.raises(ValueError, match="does not lie in the quarantine"):
-                intake.archive.remove_quarantined([path])
+                intake.archive.quarantine.remove([path])
     assert list(tree(refused.archive)) == [published]
 
 

@@ -491,7 +491,7 @@ def abandon(intake):
     archive = intake.archive
     intake._stack.pop_all()
     intake.index.close()
-    archive._tree.close()
+    archive.tree.close()
     os.close(archive._lease)
     os.close(archive._lock)
     for fd in [int(name) for name in os.listdir("/proc/self/fd")]:

@@ -246,7 +246,7 @@ def test_many_folders_are_synced_by_one_syncfs(archive, monkeypatch):
 def test_descriptors_are_bounded(archive):
     with archive.turn():
         for number in range(600):
-            archive._tree.directory(f"f{number}/a")
+            archive.tree.directory(f"f{number}/a")
         assert len(os.listdir("/proc/self/fd")) < 400
 
 
