@@ -23,7 +23,8 @@ from sorter.model import Kind, Reason
 from sorter.source import Bounds, Refusal
 
 MOST_MEMBERS = 100_000
-CHUNK = 1 << 20
+_HEAD = 64 << 10  # the first piece of a member, by which it is told whether it is wanted
+_CHUNK = 1 << 20
 _BLOCK = 512
 _ENCRYPTED = 1  # general purpose bit 0: APPNOTE 4.4.4
 _OPEN: dict[Format, Callable[[Path], IO[bytes]]] = {
@@ -41,27 +42,18 @@ class Member(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Unpacked:
-    """What came out of an archive so far; to pass over what nobody wants takes its time as well."""
-
-    bounds: Bounds
-    size: int = 0
-
-    def count(self, chunk: bytes) -> bytes:
-        self.size += len(chunk)
-        self.bounds.check(self.size, "unpacks")
-        return chunk
-
-
-@dataclass(frozen=True, slots=True)
 class _Stream:
-    """A stream whose bytes are counted."""
+    """A stream whose bytes are counted: to pass over what nobody wants takes its time as well."""
 
     stream: IO[bytes]
-    unpacked: _Unpacked
+    bounds: Bounds
+    given: int = 0
 
     def read(self, size: int) -> bytes:
-        return self.unpacked.count(self.stream.read(size))
+        chunk = self.stream.read(size)
+        self.given += len(chunk)
+        self.bounds.check(self.given, "unpacks")
+        return chunk
 
 
 def members(path: Path, form: Format, bounds: Bounds) -> Iterator[Member]:
@@ -70,7 +62,8 @@ def members(path: Path, form: Format, bounds: Bounds) -> Iterator[Member]:
     Parameters
     ----------
     bounds
-        How many bytes may be unpacked, those included that are only passed over.
+        How many bytes of a compressed tar may be unpacked, those included that are only passed over. What is
+        passed over in a zip is never unpacked.
 
     Raises
     ------
@@ -78,8 +71,7 @@ def members(path: Path, form: Format, bounds: Bounds) -> Iterator[Member]:
         It is encrypted, damaged, ends early, unpacks to too much, or has more than :data:`MOST_MEMBERS`
         entries.
     """
-    unpacked = _Unpacked(bounds)
-    found = _in_zip(path, unpacked) if form is Format.ZIP else _in_tar(path, form, unpacked)
+    found = _in_zip(path) if form is Format.ZIP else _in_tar(path, form, bounds)
     with _sound(form):
         for number, member in enumerate(found):
             if number >= MOST_MEMBERS:
@@ -104,7 +96,7 @@ def _sound(form: Format) -> Iterator[None]:
         raise Refusal(Kind.REJECTED, Reason.UNDECODABLE, detail) from None
 
 
-def _in_zip(path: Path, unpacked: _Unpacked) -> Iterator[Member]:
+def _in_zip(path: Path) -> Iterator[Member]:
     try:
         archive = zipfile.ZipFile(path)
     except zipfile.BadZipFile:
@@ -123,15 +115,15 @@ def _in_zip(path: Path, unpacked: _Unpacked) -> Iterator[Member]:
                 yield Member(entry.filename, None)
                 continue
             with archive.open(entry) as stream:
-                yield Member(entry.filename, _chunks(_Stream(stream, unpacked), Format.ZIP))
+                yield Member(entry.filename, _chunks(stream, Format.ZIP))
 
 
-def _in_tar(path: Path, form: Format, unpacked: _Unpacked) -> Iterator[Member]:
+def _in_tar(path: Path, form: Format, bounds: Bounds) -> Iterator[Member]:
     if form is Format.TAR:
         _check_end(path)
     else:
         _check_is_tar(path, form)
-    with _OPEN[form](path) as stream, _tar(_Stream(stream, unpacked)) as archive:
+    with _OPEN[form](path) as stream, _tar(_Stream(stream, bounds)) as archive:
         for entry in archive:
             if entry.isdir():
                 continue
@@ -162,8 +154,10 @@ def _check_is_tar(path: Path, form: Format) -> None:
         raise Refusal(Kind.REJECTED, Reason.NOT_DICOM, detail) from None
 
 
-def _chunks(stream: IO[bytes] | _Stream, form: Format) -> Iterator[bytes]:
+def _chunks(stream: IO[bytes], form: Format) -> Iterator[bytes]:
     """The bytes of a member; who writes them elsewhere does not meet the errors of the archive."""
     with _sound(form):
-        while chunk := stream.read(CHUNK):
+        size = _HEAD
+        while chunk := stream.read(size):
             yield chunk
+            size = _CHUNK

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 # An archive in an archive in an archive is somebody's habit; more is somebody's bomb.
 MOST_DEPTH = 3
 MOST_BYTES = 64 << 30
-_HEAD = 64 << 10
 
 
 def expand(
@@ -126,7 +125,7 @@ def _may_be_wanted(head: bytes, folder: str, wanted: Wanted) -> bool:
     if head[:2] == b"\x1f\x8b" or wanted.form(head, len(head), folder):
         return True
     try:
-        walk(head[:_HEAD], frozenset())
+        walk(head, frozenset())
     except Unparsable as error:
         return error.reason is not Reason.NOT_DICOM
     return True
