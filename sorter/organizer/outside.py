@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sorter.errors import ArchiveError
-from sorter.organizer.tree import Blocked, Tree, make_root, trouble
+from sorter.organizer.tree import Blocked, Tree, digest, make_root, trouble
 
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -66,8 +66,7 @@ class Outside:
             try:
                 self._tree.link(draft, target, folder, leaf)
             except FileExistsError:
-                self._tree.touch(folder)
-                return is_there(leaf, target, sha256)
+                return self._tree.holds(folder, leaf, sha256)
             return True
         finally:
             os.close(reader)
@@ -100,14 +99,14 @@ def _remove(draft: str, folder: int) -> None:
 
 def copied(reader: int, writer: int) -> str:
     """Copy all from one descriptor to the other, durably; returns the SHA-256."""
-    digest = hashlib.sha256()
+    found = hashlib.sha256()
     while chunk := os.read(reader, _CHUNK):
-        digest.update(chunk)
+        found.update(chunk)
         view = memoryview(chunk)
         while view:
             view = view[os.write(writer, view) :]
     os.fsync(writer)
-    return digest.hexdigest()
+    return found.hexdigest()
 
 
 def _proved_copy(reader: int, name: str, folder: int) -> str:
@@ -116,30 +115,8 @@ def _proved_copy(reader: int, name: str, folder: int) -> str:
     try:
         sha256 = copied(reader, writer)
         os.lseek(writer, 0, os.SEEK_SET)
-        if _digest(writer) != sha256:
+        if digest(writer) != sha256:
             raise ArchiveError("a copy in the target folder is not what was written: do not trust that disk")
         return sha256
     finally:
         os.close(writer)
-
-
-def is_there(name: str, folder: int, sha256: str) -> bool:
-    """Whether these bytes lie under a name, durable now."""
-    try:
-        fd = os.open(name, _OPEN, dir_fd=folder)
-    except OSError:
-        return False  # a link, or gone again: not what we would write
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode) or _digest(fd) != sha256:
-            return False
-        os.fsync(fd)
-        return True
-    finally:
-        os.close(fd)
-
-
-def _digest(fd: int) -> str:
-    digest = hashlib.sha256()
-    while chunk := os.read(fd, _CHUNK):
-        digest.update(chunk)
-    return digest.hexdigest()

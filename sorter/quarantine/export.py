@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sorter.config import Config
 from sorter.errors import ConfigError
-from sorter.organizer.outside import clear_way, copied, is_there
+from sorter.organizer.outside import clear_way, copied
 from sorter.organizer.tree import Tree, make_root, trouble
 from sorter.quarantine.entries import Entry
 
@@ -81,8 +81,7 @@ def _copied(tree: Tree, source: Path, folder: str, number: str) -> str:
         try:
             tree.link(draft, target, folder, source.name)
         except FileExistsError:
-            tree.touch(folder)  # a crash may have left it there, and its name not durable
-            return THERE if is_there(source.name, target, sha256) else TAKEN
+            return THERE if tree.holds(folder, source.name, sha256) else TAKEN
         return EXPORTED if sha256.startswith(number) else DAMAGED
     finally:
         os.close(reader)

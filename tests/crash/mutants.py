@@ -64,7 +64,6 @@ ELSEWHERE = {
     ("events/quiet.py", "write_durably"),
     ("events/quiet.py", "sync_folder"),
     ("events/receipts.py", "_publish"),
-    ("organizer/outside.py", "is_there"),  # undo --to, quarantine export
 }
 
 
