@@ -1,8 +1,8 @@
 """One large file whose frames are decoded by several workers: begun by one, shared out, sealed by one.
 
 The worker that reads the file writes all but its pixels and says which frames lie where; then each share of
-the frames is a task of its own. The parent takes the digest of the frames from the file, in order, as the
-shares are done; only then the last task writes it into the header, proves the file and hashes it.
+the frames is a task of its own. The last task is given the digest of the frames (:mod:`sorter.assembly`),
+writes it into the header, proves the file and hashes it.
 """
 
 from __future__ import annotations
@@ -12,13 +12,11 @@ import hashlib
 import os
 import pickle
 import stat
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sorter.job import Job
-from sorter.log import source_id
-from sorter.model import Candidate, Instance, Kind, Pixels, Reason, Refused, Staged
+from sorter.model import Candidate, Instance, Pixels, Staged
 from sorter.organizer.staging import Staging
 from sorter.organizer.tree import trouble
 from sorter.parser.elements import Buffer, Dataset, walk
@@ -28,7 +26,6 @@ from sorter.source import Source, map_staged
 
 # Native bytes of a share: about half a second of JPEG 2000, so that all workers end at about the same time.
 SHARE_BYTES = 8 << 20
-_CHUNK = 1 << 20
 _SYNC_FILE_RANGE_WRITE = 2
 _libc = ctypes.CDLL(None)
 _NOFOLLOW = os.O_NOFOLLOW | os.O_CLOEXEC
@@ -36,7 +33,6 @@ _NOFOLLOW = os.O_NOFOLLOW | os.O_CLOEXEC
 # Why pixels are kept that workers died over.
 DIED = "crashed, hung or needed too much memory"
 Verdict = tuple[Pixels, str]  # that pixels stay as they came, and why
-Wait = Callable[[Any], Any]  # gives the result of a task
 
 
 class Portion(NamedTuple):
@@ -63,9 +59,6 @@ class Begun:
     mode: int
     hole: int
     portions: tuple[Portion, ...]
-
-
-# -- in the workers -----------------------------------------------------------------------------------------
 
 
 def begin(
@@ -156,11 +149,19 @@ def seal(begun: Begun, pixel_sha256: str, job: Job) -> Staged:
     first, length = begun.portions[0].offset, sum(one.length for one in begun.portions)
     try:
         if native_value(native) != (first, length):
-            return _kept(begun, Pixels.KEPT_UNDECODABLE, "read-back: the frames lie elsewhere", job.staging)
+            note = "read-back: the frames lie elsewhere"
+            return as_it_came(begun, Pixels.KEPT_UNDECODABLE, note, job.staging)
     except Kept as kept:
-        return _kept(begun, kept.state, kept.note, job.staging)
+        return as_it_came(begun, kept.state, kept.note, job.staging)
     instance = native_instance(begun.instance, native, pixel_sha256, job)
     return Staged(begun.candidate, instance, begun.name, begun.outer_sha256)
+
+
+def as_it_came(begun: Begun, state: Pixels, note: str, staging: Staging) -> Staged:
+    """The candidate as it came, and why."""
+    staging.discard(begun.name)
+    instance = begun.instance._replace(pixels=state, note=note)
+    return Staged(begun.candidate, instance, begun.source, begun.outer_sha256)
 
 
 def make_durable(fd: int, job: Job) -> None:
@@ -202,121 +203,3 @@ def digest(data: Buffer) -> str:
         found.update(piece)
         release(data, offset, len(piece))
     return found.hexdigest()
-
-
-# -- in the parent ------------------------------------------------------------------------------------------
-
-
-class Assembly:
-    """A begun file while its frames are being decoded; ``word`` is what became of it, once it is finished.
-
-    Parameters
-    ----------
-    job
-        The one that began it.
-    task
-        Gives a function and its arguments to a worker.
-    """
-
-    def __init__(self, begun: Begun, job: Job, task: Callable[..., Any]) -> None:
-        self._begun, self._job, self._task = begun, job, task
-        self._pixel_sha256 = ""
-        self._sealing: Any = None
-        self._word: Staged | Refused | None = None
-        self.restart()
-
-    @property
-    def word(self) -> Staged | Refused:
-        """The result for its candidate."""
-        assert self._word is not None
-        return self._word
-
-    @property
-    def source_id(self) -> str:
-        """What the log calls the source."""
-        return source_id(self._begun.candidate.path)
-
-    def restart(self) -> None:
-        """Give the workers what is to be done, also anew: writing a frame twice does no harm."""
-        if self._pixel_sha256:
-            self._seal()
-            return
-        begun, staging = self._begun, self._job.staging
-        self._running = [
-            self._task(
-                decode_portion, staging, begun.source, begun.name, one.share, size=one.size + one.length
-            )
-            for one in begun.portions
-        ]
-
-    def assemble(self, wait: Wait) -> None:
-        """Wait for the frames, take their digest as they lie in the file, and have the file sealed.
-
-        Raises
-        ------
-        ArchiveError
-            The file cannot be read.
-        Exception
-            What ``wait`` raises.
-        """
-        found = hashlib.sha256()
-        with trouble("read a staged file"):
-            fd = os.open(self._job.staging.path(self._begun.name), os.O_RDONLY | _NOFOLLOW)
-        try:
-            for portion, future in zip(self._begun.portions, self._running, strict=True):
-                verdict = wait(future)
-                if verdict is not None:
-                    self.keep(*verdict)
-                    return
-                with trouble("read a staged file"):
-                    _add(found, fd, portion)
-        finally:
-            os.close(fd)
-        self._pixel_sha256 = found.hexdigest()
-        self._seal()
-
-    def _seal(self) -> None:
-        begun = self._begun
-        self._sealing = self._task(seal, begun, self._pixel_sha256, self._job, size=begun.instance.size)
-
-    def finish(self, wait: Wait) -> None:
-        """Wait for the seal, unless the last word was said before (raises what ``wait`` does)."""
-        if self._word is None:
-            word = wait(self._sealing)
-            if word.name != self._begun.source:
-                self._job.staging.discard(self._begun.source)
-            self._word = word
-
-    def keep(self, state: Pixels, note: str) -> None:
-        """Its pixels stay as they came."""
-        self._cancel()
-        self._word = _kept(self._begun, state, note, self._job.staging)
-
-    def defer(self) -> None:
-        """The end does not wait for it."""
-        self._cancel()
-        self._job.staging.discard(self._begun.name)
-        self._job.staging.discard(self._begun.source)
-        self._word = deferred(self._begun.candidate)
-
-    def _cancel(self) -> None:
-        for future in self._running:
-            future.cancel()  # does nothing to one that is done
-
-
-def _add(found: hashlib._Hash, fd: int, portion: Portion) -> None:
-    end = portion.offset + portion.length
-    for offset in range(portion.offset, end, _CHUNK):
-        found.update(os.pread(fd, min(_CHUNK, end - offset), offset))
-
-
-def deferred(candidate: Candidate) -> Refused:
-    """The result for a candidate that the end did not wait for."""
-    return Refused(candidate, Kind.DEFERRED, Reason.SETTLING, "sorter was stopped")
-
-
-def _kept(begun: Begun, state: Pixels, note: str, staging: Staging) -> Staged:
-    """The candidate as it came, and why."""
-    staging.discard(begun.name)
-    instance = begun.instance._replace(pixels=state, note=note)
-    return Staged(begun.candidate, instance, begun.source, begun.outer_sha256)

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 from pebble import ProcessFuture
 
 from sorter import log
+from sorter.assembly import Assembly, Wait, deferred
 from sorter.job import Job
 from sorter.model import Candidate, Expanded, Instance, Kind, Pixels, Reason, Refused, Staged
 from sorter.organizer.staging import LANES, Staging
 from sorter.pool import BROKE, DEATHS, Pool, Stopped, total_bytes
-from sorter.sharing import DIED, Assembly, Begun, Wait, deferred
+from sorter.sharing import DIED, Begun
 from sorter.stage import compare, examine, stage
 from sorter.unpack.wanted import NOTHING, Wanted
 

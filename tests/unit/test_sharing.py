@@ -1,139 +1,125 @@
-"""A large file is decoded by all workers: the same bytes as by one; a death costs it only its decoding."""
+"""What the workers do with one large file: begun, its frames decoded share by share, and sealed."""
 
 import hashlib
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
-import misbehaving
 import pytest
 from support import bundled, dicom, drop
 
-from sorter import pool as pool_module
-from sorter import sharing, workers
-from sorter.model import Kind, Pixels, Reason, Refused, Staged
+from sorter import sharing
+from sorter.job import Job
+from sorter.model import Pixels
 from sorter.observer.walk import look
 from sorter.organizer.staging import Staging
 from sorter.parser.pixels import FAMILIES
+from sorter.sharing import Begun, decode_portion, seal
 from sorter.source import map_path
-from sorter.workers import Recipe, Workers
+from sorter.stage import stage
 
 MANY = "rtdose_rle.dcm"  # 15 frames
-NOTE = "crashed, hung or needed too much memory"
 
 
 @pytest.fixture
-def recipe(tmp_path):
+def job(tmp_path, monkeypatch):
+    """Begins whatever has two frames, each frame a share."""
+    monkeypatch.setattr(sharing, "SHARE_BYTES", 1)
     (tmp_path / "staging").mkdir()
-    return Recipe(Staging(str(tmp_path / "staging")), frozenset(FAMILIES))
+    candidate = look(str(drop(tmp_path / "in", "many", bundled(MANY).read_bytes())))
+    return Job((candidate,), Staging(str(tmp_path / "staging")), "1-", frozenset(FAMILIES), share_above=1)
 
 
-@pytest.fixture
-def pool(monkeypatch):
-    """Two workers, which share out whatever has two frames, each frame a share."""
-    monkeypatch.setattr(workers, "SHARE_ABOVE", 1)
-    monkeypatch.setattr(workers, "stage", misbehaving.sharing_finely)
-    pool = Workers(count=2, memory_mb=512, seconds=60)
-    yield pool
-    pool.close()
+def begun(job):
+    (one,) = stage(job)
+    assert isinstance(one, Begun)
+    return one
 
 
-def batch(tmp_path):
-    """A file with many frames between two native ones."""
-    many = bundled(MANY).read_bytes()
-    return [look(str(drop(tmp_path / "in", *one))) for one in (("a", dicom(1)), ("b", many), ("c", dicom(2)))]
+def decode(one, job, portions):
+    """Decode these shares into the drafted file."""
+    said = [decode_portion(job.staging, one.source, one.name, portion.share) for portion in portions]
+    assert said == [None] * len(portions)
 
 
-def staged(pool, recipe, candidates):
-    (found,) = pool.stage([candidates], recipe)
-    return found.results
+def frames(one, job):
+    """SHA-256 of the frames as they lie in the drafted file."""
+    data = Path(job.staging.path(one.name)).read_bytes()
+    parts = [data[portion.offset : portion.offset + portion.length] for portion in one.portions]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
-def left(recipe):
-    """Names of the staged files, with their lanes."""
-    folder = Path(recipe.staging.folder)
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+def left(job):
+    return sorted(os.listdir(job.staging.folder))
 
 
-def test_what_two_workers_share_is_what_one_makes(pool, recipe, tmp_path):
-    candidates = batch(tmp_path)
-    shared = staged(pool, recipe, candidates)
-    alone = Workers(count=1, memory_mb=512, seconds=60)
-    (tmp_path / "alone").mkdir()
-    whole = staged(alone, Recipe(Staging(str(tmp_path / "alone")), recipe.families), candidates)
-    alone.close()
-    assert [one.candidate for one in shared] == candidates
-    assert [one.instance for one in shared] == [one.instance for one in whole]
-    assert shared[1].instance.pixels is Pixels.TRANSCODED
-    assert left(recipe) == sorted(one.name for one in shared)
+def test_a_file_that_is_begun_lies_in_staging_as_it_came_and_as_a_draft_that_all_workers_may_write(job):
+    one = begun(job)
+    assert left(job) == sorted((one.source, one.name))
+    assert Path(job.staging.path(one.source)).read_bytes() == bundled(MANY).read_bytes()
+    assert os.stat(job.staging.path(one.name)).st_mode & stat.S_IWUSR
+    assert len(one.portions) == 15
 
 
-def test_what_the_index_will_say_is_true_of_the_staged_file(pool, recipe, tmp_path):
-    one = staged(pool, recipe, batch(tmp_path))[1]
-    path = Path(recipe.staging.path(one.name))
-    assert hashlib.sha256(path.read_bytes()).hexdigest() == one.instance.sha256
-    assert path.stat().st_size == one.instance.size
-    assert one.source_sha256 == hashlib.sha256(bundled(MANY).read_bytes()).hexdigest()
-    assert stat.S_IMODE(path.stat().st_mode) & 0o222 == 0
+def test_the_shares_follow_each_other_in_the_draft_without_a_gap(job):
+    portions = begun(job).portions
+    ends = [one.offset + one.length for one in portions]
+    assert ends[:-1] == [one.offset for one in portions[1:]]
 
 
-@pytest.mark.parametrize(
-    ("step", "how", "state", "note"),
-    [
-        ("decode_portion", "killed_portion", Pixels.KEPT_DECODER_CRASHED, NOTE),
-        ("decode_portion", "refused_portion", Pixels.KEPT_UNDECODABLE, "a frame"),
-        ("seal", "killed_seal", Pixels.KEPT_DECODER_CRASHED, NOTE),
-    ],
-)
-def test_a_share_that_goes_wrong_costs_one_file_its_decoding(
-    pool, recipe, tmp_path, monkeypatch, step, how, state, note
-):
-    monkeypatch.setattr(sharing, step, getattr(misbehaving, how))
-    results = staged(pool, recipe, batch(tmp_path))
-    assert [type(one) for one in results] == [Staged] * 3
-    assert [one.instance.pixels for one in results] == [Pixels.NATIVE, state, Pixels.NATIVE]
-    kept = results[1]
-    assert kept.instance.note == note
-    assert Path(recipe.staging.path(kept.name)).read_bytes() == bundled(MANY).read_bytes()
-    assert left(recipe) == sorted(one.name for one in results)
+@pytest.mark.parametrize("order", [1, -1])
+def test_shares_decoded_in_any_order_and_sealed_are_what_one_worker_makes(job, order):
+    one = begun(job)
+    decode(one, job, one.portions[::order])
+    sealed = seal(one, frames(one, job), job)
+    (whole,) = stage(replace(job, prefix="2-", share_above=None))
+    assert sealed.instance == whole.instance
+    assert sealed.instance.pixels is Pixels.TRANSCODED
+    assert os.stat(job.staging.path(sealed.name)).st_mode & 0o222 == 0
 
 
-def test_a_share_that_hangs_is_killed_at_the_deadline(recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr(workers, "SHARE_ABOVE", 1)
-    monkeypatch.setattr(sharing, "decode_portion", misbehaving.hanging_portion)
-    pool = Workers(count=2, memory_mb=512, seconds=1.5)
-    results = staged(pool, recipe, batch(tmp_path))
-    pool.close()
-    assert [one.instance.pixels for one in results] == [
-        Pixels.NATIVE,
-        Pixels.KEPT_DECODER_CRASHED,
-        Pixels.NATIVE,
-    ]
+def test_a_share_that_is_decoded_twice_is_the_same_share(job):
+    """Its worker may have died after the first time."""
+    one = begun(job)
+    decode(one, job, one.portions)
+    once = frames(one, job)
+    decode(one, job, one.portions[3:5])
+    assert frames(one, job) == once
 
 
-def test_the_end_does_not_wait_for_shares_that_hang(pool, recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr(pool_module, "STOP_SECONDS", 0.5)
-    monkeypatch.setattr(sharing, "decode_portion", misbehaving.hanging_portion)
-    pool.stopping = lambda: True
-    results = staged(pool, recipe, batch(tmp_path))
-    assert [type(one) for one in results] == [Staged, Refused, Staged]
-    assert (results[1].kind, results[1].reason) == (Kind.DEFERRED, Reason.SETTLING)
-    assert left(recipe) == sorted(one.name for one in (results[0], results[2]))
+def test_a_share_whose_bytes_are_damaged_says_that_the_pixels_stay_as_they_came(job):
+    one = begun(job)
+    source = Path(job.staging.path(one.source))
+    source.chmod(0o600)
+    source.write_bytes(bundled(MANY).read_bytes()[:-200])
+    state, note = decode_portion(job.staging, one.source, one.name, one.portions[-1].share)
+    assert (state, bool(note)) == (Pixels.KEPT_UNDECODABLE, True)
 
 
-def test_a_pool_that_breaks_under_the_shares_costs_no_file_its_decoding(pool, recipe, tmp_path, monkeypatch):
-    """All workers are let go while the first frames are waited for."""
-    real, broken = sharing.Assembly.assemble, []
+def test_a_draft_whose_frames_lie_elsewhere_than_it_says_is_not_taken(job):
+    one = begun(job)
+    decode(one, job, one.portions)
+    moved = replace(one, portions=tuple(portion._replace(length=1) for portion in one.portions))
+    kept = seal(moved, frames(one, job), job)
+    assert (kept.instance.pixels, kept.instance.note, kept.name) == (
+        Pixels.KEPT_UNDECODABLE,
+        "read-back: the frames lie elsewhere",
+        one.source,
+    )
+    assert left(job) == [one.source]
 
-    def assemble(assembly, wait):
-        if not broken:
-            broken.append(True)
-            pool._pool.stop()
-        real(assembly, wait)
 
-    monkeypatch.setattr(sharing.Assembly, "assemble", assemble)
-    results = staged(pool, recipe, batch(tmp_path))
-    assert [one.instance.pixels for one in results] == [Pixels.NATIVE, Pixels.TRANSCODED, Pixels.NATIVE]
+@pytest.mark.parametrize("more", [{"share_above": None}, {"share_above": 1 << 30}, {"decode": False}])
+def test_a_file_is_begun_only_where_it_is_large_and_to_be_decoded(job, more):
+    (one,) = stage(replace(job, **more))
+    assert not isinstance(one, Begun)
+
+
+def test_a_file_with_native_pixels_is_never_begun(job, tmp_path):
+    native = look(str(drop(tmp_path / "in", "native", dicom())))
+    (one,) = stage(replace(job, candidates=(native,)))
+    assert one.instance.pixels is Pixels.NATIVE
 
 
 def test_the_digest_of_a_mapped_file_is_that_of_its_bytes(tmp_path):
