@@ -20,7 +20,7 @@ from sorter.index import Index
 from sorter.index.rows import SourceRow
 from sorter.ingest import ingest
 from sorter.journal import finish
-from sorter.model import SAFE, Candidate, Kind, Outcome, Reason, Refused
+from sorter.model import SAFE, Candidate, Kind, Outcome, Reason, Refused, is_safe
 from sorter.observer.emptied import Emptied
 from sorter.observer.retire import retire
 from sorter.organizer.archive import Archive
@@ -151,10 +151,8 @@ class Intake:
             refuse=refuse,
         ):
             for outcome in outcomes:
-                if outcome.kind in SAFE:
-                    self.retire(outcome.candidate, outcome.path)
-                elif outcome.kind is Kind.EXPANDED and outcome.reason is None:
-                    self.retire(outcome.candidate, *outcome.members)
+                if is_safe(outcome.kind, outcome.reason):
+                    self.retire(outcome.candidate, *outcome.archived)
             yield outcomes
 
     def retire(self, candidate: Candidate, *paths: str) -> None:

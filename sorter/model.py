@@ -292,6 +292,13 @@ class Outcome(NamedTuple):
     instance: Instance | None = None  # set where a row is to be made (stored) or was matched
     members: tuple[str, ...] = ()
 
+    @property
+    def archived(self) -> tuple[str, ...]:
+        """The places of all that it is or held; none where the archive lacks some of it."""
+        if not is_safe(self.kind, self.reason):
+            return ()
+        return self.members if self.kind is Kind.EXPANDED else (self.path,)
+
 
 class Place(NamedTuple):
     """Where an instance goes, and what the index must know of it.

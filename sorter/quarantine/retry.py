@@ -23,7 +23,7 @@ from sorter.config import Config
 from sorter.index import Index
 from sorter.index.quarantine import RetryIndex
 from sorter.intake import Batches, Intake, check_index_is_there
-from sorter.model import SAFE, Candidate, Kind, Outcome, Reason, is_safe
+from sorter.model import Candidate, Kind, Outcome, Reason, is_safe
 from sorter.observer.walk import look
 from sorter.organizer.layout import path_key
 from sorter.quarantine.entries import NO_COPY, NO_FILE, Chosen, Entry, entries, read_note
@@ -208,10 +208,8 @@ class _Run:
     def _is_elsewhere(self, entry: Entry, outcome: Outcome) -> bool:
         """Whether the bytes were read again where they are now, and no source needs them here."""
         path = self._path(outcome.candidate)
-        if outcome.kind in SAFE:
-            safe = self._is_archived(outcome.path)
-        elif outcome.kind is Kind.EXPANDED and outcome.reason is None:
-            safe = all(map(self._is_archived, outcome.members))
+        if outcome.archived:
+            safe = all(map(self._is_archived, outcome.archived))
         elif outcome.kind in _AGAIN and outcome.path not in ("", path, *entry.paths):
             recorded = _digest(self._intake, path)
             safe = recorded is not None and _digest(self._intake, outcome.path) == recorded

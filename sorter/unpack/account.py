@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from sorter.model import SAFE, Candidate, Expanded, Kind, Outcome, Reason
+from sorter.model import Candidate, Expanded, Kind, Outcome, Reason, is_safe
 
 _BATCH = 512
 
@@ -71,10 +71,8 @@ def _note(one: _Open, outcome: Outcome) -> None:
     one.waiting -= 1
     if outcome.kind is Kind.DEFERRED:
         one.deferred = outcome.reason or Reason.CHANGING
-    elif outcome.kind in SAFE:
-        one.paths.append(outcome.path)
-    elif outcome.kind is Kind.EXPANDED and outcome.reason is None:
-        one.paths += outcome.members
+    elif is_safe(outcome.kind, outcome.reason):
+        one.paths += outcome.archived
     elif outcome.kind is not Kind.IGNORED:
         one.refused += 1
 

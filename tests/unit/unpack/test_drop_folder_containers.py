@@ -203,6 +203,17 @@ def test_members_with_long_names_are_stored_and_accounted_for(tmp_path):
     assert audit(config(tmp_path)).findings == []
 
 
+@pytest.mark.parametrize(("name", "removed"), [("CT_small.dcm", True), ("DICOMDIR", False)])
+def test_a_retry_removes_a_zip_from_quarantine_only_for_what_is_in_the_archive_instead(
+    tmp_path, name, removed
+):
+    """A DICOMDIR is passed over: of such a zip the archive has nothing."""
+    packed(tmp_path, one=Path(get_testdata_file(name, download=False)).read_bytes())
+    bring_in(tmp_path, unpack=False)
+    (retried,) = retry(config(tmp_path), Chosen())
+    assert (retried.outcome, retried.removed) == ("expanded", removed)
+
+
 def test_a_cut_zip_is_truncated(tmp_path):
     """So that a daemon waits for the rest of it."""
     path = packed(tmp_path, one=content())
