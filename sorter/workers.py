@@ -24,6 +24,7 @@ from sorter.organizer.staging import LANES, Staging
 from sorter.pool import BROKE, DEATHS, Pool, Stopped, total_bytes
 from sorter.sharing import DIED, Begun
 from sorter.stage import compare, examine, stage
+from sorter.tasks import cut
 from sorter.unpack.wanted import NOTHING, Wanted
 
 if TYPE_CHECKING:
@@ -32,10 +33,6 @@ if TYPE_CHECKING:
 
 Result = list[Staged | Refused | Expanded]
 Unfinished = list[Staged | Refused | Expanded | Assembly]
-# A task: at most so many files and bytes, so that one death costs little work; less and less towards the end
-# of a batch, so that all workers end at about the same time; but not so little that sending it costs more.
-TASK_FILES, LEAST_FILES = 128, 4
-TASK_BYTES, LEAST_BYTES = 32 << 20, 2 << 20
 # Native bytes above which a file's frames are shared out among the workers.
 SHARE_ABOVE = 32 << 20
 # Small batches are synced file by file in the workers, large ones by one syncfs (see organizer.tree).
@@ -179,7 +176,7 @@ class Workers(Pool):
         above = SHARE_ABOVE if self.count > 1 else None
         number = next(self._numbers)
         jobs = []
-        for index, task in enumerate(_tasks(batch, self.count)):
+        for index, task in enumerate(cut(batch, self.count)):
             prefix = f"{index % LANES}/{number}-{index}-"
             job = Job(task, recipe.staging, prefix, recipe.families, recipe.keywords, sync)
             job = replace(job, share_above=above, wanted=recipe.wanted)
@@ -275,28 +272,6 @@ def _synced(batch: Batch, syncing: Future[None] | None) -> Batch:
     if syncing is not None:
         syncing.result()
     return batch
-
-
-def _tasks(batch: Sequence[Candidate], workers: int) -> Iterator[tuple[Candidate, ...]]:
-    task: list[Candidate] = []
-    size, bytes_left = 0, sum(one.size for one in batch)
-    most, room = _most(len(batch), bytes_left, workers)
-    for number, candidate in enumerate(batch):
-        if task and (len(task) >= most or size + candidate.size > room):
-            yield tuple(task)
-            bytes_left -= size
-            task, size = [], 0
-            most, room = _most(len(batch) - number, bytes_left, workers)
-        task.append(candidate)
-        size += candidate.size
-    if task:
-        yield tuple(task)
-
-
-def _most(files: int, size: int, workers: int) -> tuple[int, int]:
-    """Files and bytes that the next task may have, where so many are left."""
-    files, size = -(-files // (2 * workers)), size // (2 * workers)
-    return min(TASK_FILES, max(LEAST_FILES, files)), min(TASK_BYTES, max(LEAST_BYTES, size))
 
 
 def _deferred(job: Job) -> list[Refused]:

@@ -148,25 +148,6 @@ def test_trouble_with_the_archive_comes_out_of_a_worker_as_it_is(pool, tmp_path)
         stage(pool, missing, candidates(tmp_path, a=dicom(1)))
 
 
-@pytest.mark.parametrize(
-    ("sizes", "workers", "expected"),
-    [
-        ([], 2, []),
-        ([1], 2, [1]),
-        ([1] * 10, 2, [4, 4, 2]),
-        ([1] * 600, 2, [128, 118, 89, 67, 50, 37, 28, 21, 16, 12, 9, 7, 5, 4, 4, 4, 1]),
-        ([4 << 20] * 12, 2, [3, 2, 1, 1, 1, 1, 1, 1, 1]),
-        ([module.TASK_BYTES, 1, 1], 1, [1, 2]),
-        ([1, module.TASK_BYTES + 1, 1], 1, [1, 1, 1]),
-    ],
-)
-def test_a_task_holds_a_bounded_number_of_files_and_bytes_and_less_towards_the_end(sizes, workers, expected):
-    batch = [Candidate("/in", str(number), 1, number, size, 1, 1) for number, size in enumerate(sizes)]
-    tasks = list(module._tasks(batch, workers))
-    assert [len(task) for task in tasks] == expected
-    assert [one for task in tasks for one in task] == batch
-
-
 # -- decoders that misbehave ----------------------------------------------------------------------------
 
 
