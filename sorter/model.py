@@ -142,31 +142,6 @@ class Candidate(NamedTuple):
         return self[2:7]
 
 
-# DICOM keywords that the index keeps, by level. Columns are their snake_case. PS3.3 C.7, PS3.4 C.6.
-PATIENT_KEYWORDS = ("PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "PatientSex")
-STUDY_KEYWORDS = (
-    "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "StudyDescription", "AccessionNumber",
-    "ReferringPhysicianName", "InstitutionName",
-)  # fmt: skip
-SERIES_KEYWORDS = (
-    "SeriesInstanceUID", "Modality", "SeriesNumber", "SeriesDate", "SeriesTime", "SeriesDescription",
-    "ProtocolName", "BodyPartExamined", "Laterality", "Manufacturer", "ManufacturerModelName",
-    "StationName", "FrameOfReferenceUID",
-)  # fmt: skip
-INSTANCE_KEYWORDS = (
-    "SOPInstanceUID", "SOPClassUID", "InstanceNumber", "AcquisitionNumber", "AcquisitionDate", "ContentDate",
-    "ImageType", "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "BitsStored", "SamplesPerPixel",
-    "PhotometricInterpretation",
-)  # fmt: skip
-INDEXED_KEYWORDS = PATIENT_KEYWORDS + STUDY_KEYWORDS + SERIES_KEYWORDS + INSTANCE_KEYWORDS
-
-# Keywords whose values are whole numbers in a Header (VR IS or US).
-INTEGER_KEYWORDS = frozenset(
-    ("SeriesNumber", "InstanceNumber", "AcquisitionNumber", "NumberOfFrames", "Rows", "Columns",
-     "BitsAllocated", "BitsStored", "SamplesPerPixel")
-)  # fmt: skip
-
-
 # A default; nobody may change it.
 _NO_VALUES: Mapping[str, str | int] = {}
 
@@ -175,8 +150,8 @@ class Header(NamedTuple):
     """The normalised values of one dataset, by DICOM keyword.
 
     Text is stripped, NFC, without control characters; multi-valued text is joined with a backslash; dates
-    are ``YYYYMMDD``; the keywords in :data:`INTEGER_KEYWORDS` are ``int``. What is missing, empty or
-    unusable is absent.
+    are ``YYYYMMDD``; those in :data:`sorter.keywords.INTEGER_KEYWORDS` are ``int``. What is missing, empty
+    or unusable is absent.
     """
 
     values: Mapping[str, str | int] = _NO_VALUES

@@ -17,17 +17,8 @@ from sorter.index import moves
 from sorter.index.moves import Laid
 from sorter.index.rows import PatientRow, SeriesRow, StudyRow
 from sorter.intake import Intake
-from sorter.model import (
-    INDEXED_KEYWORDS,
-    PATIENT_KEYWORDS,
-    STUDY_KEYWORDS,
-    Candidate,
-    Header,
-    Instance,
-    Kind,
-    Pixels,
-    Staged,
-)
+from sorter.keywords import INDEXED_KEYWORDS, PATIENT_KEYWORDS, STUDY_KEYWORDS
+from sorter.model import Candidate, Header, Instance, Kind, Pixels, Staged
 from sorter.organizer.judge import Verdict
 from sorter.organizer.layout import path_key
 from sorter.organizer.place import place

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sorter.errors import ConfigError
-from sorter.model import INDEXED_KEYWORDS, Header, Reason
+from sorter.keywords import INDEXED_KEYWORDS
+from sorter.model import Header, Reason
 
 if TYPE_CHECKING:
     from sorter.config import Config
@@ -29,7 +30,7 @@ _LAST = 1 << 63  # what has no number stands behind what has one
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """One instance: where it lies, and what its header says (:data:`sorter.model.INDEXED_KEYWORDS`)."""
+    """One instance: where it lies, and what its header says (:data:`sorter.keywords.INDEXED_KEYWORDS`)."""
 
     path: Path
     header: Header

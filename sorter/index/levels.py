@@ -10,16 +10,14 @@ from sqlalchemy import Connection, Row, func, select
 from sorter.index.rows import InstanceRow, Known, PatientRow, SeriesRow, StudyRow
 from sorter.index.schema import column_name, instances, patients, series, studies
 from sorter.index.statements import in_chunks, insert_one, insert_rows
-from sorter.model import (
+from sorter.keywords import (
     INDEXED_KEYWORDS,
     INSTANCE_KEYWORDS,
     PATIENT_KEYWORDS,
     SERIES_KEYWORDS,
     STUDY_KEYWORDS,
-    Header,
-    Outcome,
-    Place,
 )
+from sorter.model import Header, Outcome, Place
 
 _COLUMNS = {keyword: column_name(keyword) for keyword in INDEXED_KEYWORDS}
 _PATIENT_COLUMNS = {column_name(keyword): keyword for keyword in PATIENT_KEYWORDS}

@@ -17,14 +17,8 @@ from sorter.index.schema import (
     studies,
 )
 from sorter.index.statements import in_chunks
-from sorter.model import (
-    INSTANCE_KEYWORDS,
-    PATIENT_KEYWORDS,
-    SERIES_KEYWORDS,
-    STUDY_KEYWORDS,
-    BatchKind,
-    Header,
-)
+from sorter.keywords import INSTANCE_KEYWORDS, PATIENT_KEYWORDS, SERIES_KEYWORDS, STUDY_KEYWORDS
+from sorter.model import BatchKind, Header
 
 FORTH, BACK = "relayout-", "relayout-undo-"  # what the names of plans begin with
 PLANNED, MOVED, DONE = "planned", "moved", "done"

@@ -24,7 +24,7 @@ from sqlalchemy import (
     text,
 )
 
-from sorter.model import (
+from sorter.keywords import (
     INSTANCE_KEYWORDS,
     INTEGER_KEYWORDS,
     PATIENT_KEYWORDS,

@@ -10,7 +10,8 @@ import hashlib
 import re
 from collections.abc import Mapping
 
-from sorter.model import PATIENT_KEYWORDS, STUDY_KEYWORDS, Header
+from sorter.keywords import PATIENT_KEYWORDS, STUDY_KEYWORDS
+from sorter.model import Header
 from sorter.organizer.names import MAX_BYTES, component, identifier, path_key, unsafe_characters
 from sorter.organizer.template import FIELD, MISSING, SUFFIX, Component, TemplateError, parse
 

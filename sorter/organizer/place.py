@@ -10,7 +10,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from sorter.model import PATIENT_KEYWORDS, STUDY_KEYWORDS, Header, Kind, Place
+from sorter.keywords import PATIENT_KEYWORDS, STUDY_KEYWORDS
+from sorter.model import Header, Kind, Place
 from sorter.organizer.judge import Verdict
 from sorter.organizer.layout import Layout, path_key, recorded_keywords, study_view
 

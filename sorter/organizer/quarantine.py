@@ -12,7 +12,8 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from sorter.errors import ArchiveError
-from sorter.model import PATIENT_KEYWORDS, Candidate, Header, Reason
+from sorter.keywords import PATIENT_KEYWORDS
+from sorter.model import Candidate, Header, Reason
 from sorter.organizer.lease import META
 from sorter.organizer.staging import Staging
 from sorter.organizer.tree import Blocked, Tree, trouble

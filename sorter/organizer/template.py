@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 
-from sorter.model import INDEXED_KEYWORDS, INTEGER_KEYWORDS, Header
+from sorter.keywords import INDEXED_KEYWORDS, INTEGER_KEYWORDS
+from sorter.model import Header
 from sorter.organizer.names import MAX_BYTES, component, cut, description, identifier, unsafe_characters
 
 MISSING = "NA"

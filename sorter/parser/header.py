@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable
 from datetime import date
 from functools import lru_cache
 
-from sorter.model import INDEXED_KEYWORDS, INTEGER_KEYWORDS, Header, Reason
+from sorter.keywords import INDEXED_KEYWORDS, INTEGER_KEYWORDS
+from sorter.model import Header, Reason
 from sorter.parser.elements import Dataset, top_level
 
 # PS3.6 section 6: tag and VR, so that a worker starts without pydicom's dictionary.

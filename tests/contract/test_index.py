@@ -16,7 +16,8 @@ from sorter.errors import ConfigError, IndexUnusableError, SchemaTooNewError
 from sorter.index import Index
 from sorter.index.find import LEVELS
 from sorter.index.schema import column_name, metadata
-from sorter.model import INDEXED_KEYWORDS, Kind, Outcome, Reason, Staged
+from sorter.keywords import INDEXED_KEYWORDS
+from sorter.model import Kind, Outcome, Reason, Staged
 from sorter.organizer.judge import Verdict
 from sorter.organizer.layout import Layout
 from sorter.organizer.layout import path_key as layout_key

@@ -14,7 +14,7 @@ from sorter import index as room
 from sorter.index.find import LEVELS
 from sorter.index.schema import column_name, metadata
 from sorter.index.version import KNOWN_VERSIONS, VERSION
-from sorter.model import INDEXED_KEYWORDS, INTEGER_KEYWORDS
+from sorter.keywords import INDEXED_KEYWORDS, INTEGER_KEYWORDS
 
 MIGRATIONS = Path(room.__file__).parent / "migrations"
 

@@ -17,7 +17,8 @@ from pydicom.data import get_charset_files, get_testdata_file
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.multival import MultiValue
 
-from sorter.model import INDEXED_KEYWORDS, INTEGER_KEYWORDS, Header, Reason
+from sorter.keywords import INDEXED_KEYWORDS, INTEGER_KEYWORDS
+from sorter.model import Header, Reason
 from sorter.parser.elements import Unparsable, walk
 from sorter.parser.header import check_uids, is_dicomdir, read_header, wanted_tags
 
