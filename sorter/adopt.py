@@ -18,7 +18,7 @@ from sorter import log
 from sorter.index import Index, Known, verification
 from sorter.intake import Intake
 from sorter.model import BatchKind, Candidate, Header, Instance, Kind, Outcome, Place, Staged
-from sorter.observer.walk import look
+from sorter.observer.listing import look
 from sorter.organizer.judge import Verdict
 from sorter.organizer.layout import Layout, path_key
 from sorter.organizer.lease import META

@@ -24,7 +24,8 @@ from sorter.index import Index, chain, conservation
 from sorter.index.ledger import words
 from sorter.index.names import original
 from sorter.model import Candidate, Kind, Reason, Refused
-from sorter.observer.walk import RootUnavailable, Walker, look
+from sorter.observer.listing import look
+from sorter.observer.walk import RootUnavailable, Walker
 
 KEPT = 100  # findings and open sources that are named; all are counted
 _EMPTY = chain.ORIGIN

@@ -11,10 +11,10 @@ from sorter import log
 from sorter.duties import Trouble
 from sorter.intake import Intake
 from sorter.model import Candidate, Kind, Reason
-from sorter.observer.listing import Listing, no_words
+from sorter.observer.listing import Listing, look, no_words
 from sorter.observer.mounts import keeps_our_time
 from sorter.observer.settle import Settler, age_by_clock, lies_below, quiet_by_clock
-from sorter.observer.walk import RootUnavailable, Walker, look
+from sorter.observer.walk import RootUnavailable, Walker
 from sorter.observer.watch import Watch
 from sorter.unpack.beside import State, state, voxels
 

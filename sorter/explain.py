@@ -24,9 +24,9 @@ from sorter.index import Index
 from sorter.index.quarantine import versions
 from sorter.index.still import StillIndex
 from sorter.model import Candidate, Header, Kind, Outcome, Pixels, Reason, Refused, Staged, is_safe
+from sorter.observer.listing import look
 from sorter.observer.retire import SORTED
 from sorter.observer.settle import quiet_by_clock
-from sorter.observer.walk import look
 from sorter.organizer.explanation import Explanation
 from sorter.organizer.explanation import explain as explain_place
 from sorter.organizer.judge import Verdict

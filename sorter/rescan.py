@@ -19,9 +19,9 @@ from sorter.config import Config
 from sorter.errors import ConfigError
 from sorter.intake import Batches, Intake, Tally
 from sorter.model import Candidate, Kind, Outcome, Reason, Refused
-from sorter.observer.listing import Listing, no_words
+from sorter.observer.listing import Listing, look, no_words
 from sorter.observer.settle import Settler, quiet_by_clock
-from sorter.observer.walk import RootUnavailable, Walker, look
+from sorter.observer.walk import RootUnavailable, Walker
 from sorter.rehearsal import Rehearsal
 from sorter.workers import Workers
 

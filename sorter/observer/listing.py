@@ -124,7 +124,7 @@ class Sieve:
             subfolders.append(name)
         elif len(os.fsencode(f"{path}/{name}")) >= PATH_MAX:
             part.ignored.append(unreadable(path, name, self._label, errno.ENAMETOOLONG))
-        elif isinstance(found := told_apart(path, name, seen, self._label), Candidate):
+        elif isinstance(found := _told_apart(path, name, seen, self._label), Candidate):
             part.candidates.append(found)
         else:
             part.ignored.append(found)
@@ -152,7 +152,23 @@ def chunks(entries: Iterable[os.DirEntry[str]]) -> Iterator[list[os.DirEntry[str
         yield chunk
 
 
-def told_apart(folder: str, name: str, seen: os.stat_result, root: str) -> Candidate | Refused:
+def look(path: str, root: str = "") -> Candidate | Refused | None:
+    """What one ``lstat`` says about an absolute path now.
+
+    Returns
+    -------
+    Candidate | Refused | None
+        ``None`` where the file has vanished. Names are not compared with any pattern.
+    """
+    folder, name = os.path.split(path)
+    try:
+        seen = os.lstat(path)
+    except OSError as error:
+        return None if error.errno in GONE else unreadable(folder, name, root, error.errno)
+    return _told_apart(folder, name, seen, root)
+
+
+def _told_apart(folder: str, name: str, seen: os.stat_result, root: str) -> Candidate | Refused:
     """A candidate where ``lstat`` says that it is a regular file; else why it is ignored."""
     candidate = _candidate(folder, name, seen, root)
     if stat.S_ISREG(seen.st_mode):

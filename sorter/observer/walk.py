@@ -10,18 +10,8 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from sorter.config import DEFAULT_IGNORE
-from sorter.model import Candidate, Kind, Refused
-from sorter.observer.listing import (
-    GONE,
-    Ledger,
-    Listing,
-    Sieve,
-    chunks,
-    error_name,
-    no_words,
-    told_apart,
-    unreadable,
-)
+from sorter.model import Kind
+from sorter.observer.listing import GONE, Ledger, Listing, Sieve, chunks, error_name, no_words, unreadable
 
 RACY_SECONDS = 2.0  # the coarsest time stamps of a file system in use (FAT)
 _Version = tuple[int, int, int, int]
@@ -216,22 +206,6 @@ class Walker:
         self._unreadable[path] = (walk, refused.detail)
         if not met:
             yield Listing(path, [], [refused], last=True)
-
-
-def look(path: str, root: str = "") -> Candidate | Refused | None:
-    """What one ``lstat`` says about an absolute path now.
-
-    Returns
-    -------
-    Candidate | Refused | None
-        ``None`` where the file has vanished. Names are not compared with any pattern.
-    """
-    folder, name = os.path.split(path)
-    try:
-        seen = os.lstat(path)
-    except OSError as error:
-        return None if error.errno in GONE else unreadable(folder, name, root, error.errno)
-    return told_apart(folder, name, seen, root)
 
 
 def _version(seen: os.stat_result) -> _Version:

@@ -24,7 +24,7 @@ from sorter.index import Index
 from sorter.index.quarantine import RetryIndex
 from sorter.intake import Batches, Intake, check_index_is_there
 from sorter.model import Candidate, Kind, Outcome, Reason, is_safe
-from sorter.observer.walk import look
+from sorter.observer.listing import look
 from sorter.organizer.layout import path_key
 from sorter.quarantine.entries import NO_COPY, NO_FILE, Chosen, Entry, entries, read_note
 from sorter.rehearsal import Rehearsal

@@ -22,7 +22,7 @@ from sorter.index.draft import leftovers
 from sorter.index.verification import Recorded, Word
 from sorter.intake import Intake
 from sorter.model import Candidate, Pixels, Staged
-from sorter.observer.walk import look as look_at
+from sorter.observer.listing import look as look_at
 from sorter.organizer.mending import Mending
 from sorter.organizer.tree import trouble
 from sorter.verification.findings import Finding, Findings, Mend, Wrong

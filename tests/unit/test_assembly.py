@@ -11,7 +11,7 @@ from support import bundled, dicom, drop
 from sorter import assembly, workers
 from sorter import pool as pool_module
 from sorter.model import Kind, Pixels, Reason, Refused, Staged
-from sorter.observer.walk import look
+from sorter.observer.listing import look
 from sorter.organizer.staging import Staging
 from sorter.parser.pixels import FAMILIES
 from sorter.workers import Recipe, Workers

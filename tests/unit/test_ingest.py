@@ -12,7 +12,7 @@ from sorter.errors import ArchiveError, IndexUnusableError
 from sorter.ingest import ingest
 from sorter.intake import Intake
 from sorter.model import Kind, Reason, Refused
-from sorter.observer.walk import look
+from sorter.observer.listing import look
 
 __all__ = ["inline"]
 RLE, NATIVE = "MR_small_RLE.dcm", "MR_small.dcm"

@@ -12,7 +12,7 @@ from sorter import intake as module
 from sorter.errors import ArchiveError, ArchiveFullError, ConfigError, IndexUnusableError
 from sorter.intake import Batches, Intake, Tally
 from sorter.model import Candidate, Kind, Reason
-from sorter.observer.walk import look
+from sorter.observer.listing import look
 
 __all__ = ["inline"]
 

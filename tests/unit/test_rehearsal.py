@@ -11,7 +11,7 @@ from support import bundled, dicom, drop
 from sorter.errors import IndexUnusableError
 from sorter.intake import Intake
 from sorter.model import Kind
-from sorter.observer.walk import look
+from sorter.observer.listing import look
 from sorter.rescan import backfill
 
 pytestmark = pytest.mark.usefixtures("inline")

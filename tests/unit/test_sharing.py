@@ -12,7 +12,7 @@ from support import bundled, dicom, drop
 from sorter import sharing
 from sorter.job import Job
 from sorter.model import Pixels
-from sorter.observer.walk import look
+from sorter.observer.listing import look
 from sorter.organizer.staging import Staging
 from sorter.parser.pixels import FAMILIES
 from sorter.sharing import Begun, decode_portion, seal

@@ -16,7 +16,7 @@ from sorter import pool as pool_module
 from sorter import workers as module
 from sorter.errors import ArchiveError, WorkersError
 from sorter.model import Candidate, Kind, Pixels, Reason, Refused, Staged
-from sorter.observer.walk import look
+from sorter.observer.listing import look
 from sorter.organizer import staging
 from sorter.organizer.staging import Staging
 from sorter.parser.pixels import FAMILIES
@@ -344,7 +344,7 @@ import sys
 sys.path.insert(0, sys.argv[2])
 import misbehaving
 from sorter import workers
-from sorter.observer.walk import look
+from sorter.observer.listing import look
 from sorter.organizer import staging
 from sorter.organizer.staging import Staging
 

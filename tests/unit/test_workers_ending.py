@@ -9,7 +9,7 @@ from support import dicom, drop
 from sorter import pool as pool_module
 from sorter import workers as module
 from sorter.model import Kind, Staged
-from sorter.observer.walk import look
+from sorter.observer.listing import look
 from sorter.organizer.staging import Staging
 from sorter.parser.pixels import FAMILIES
 from sorter.workers import Recipe, Workers

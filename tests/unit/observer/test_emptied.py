@@ -7,7 +7,7 @@ import pytest
 
 from sorter.observer import emptied as module
 from sorter.observer.emptied import Emptied
-from sorter.observer.walk import look
+from sorter.observer.listing import look
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from walked import known_to_the_ledger, paths, refusals, write
 
 from sorter.model import Candidate, Kind, Reason
 from sorter.observer import listing as listing_module
-from sorter.observer.listing import Listing
-from sorter.observer.walk import Walker, look
+from sorter.observer.listing import Listing, look
+from sorter.observer.walk import Walker
 
 
 @pytest.fixture
@@ -127,3 +127,15 @@ def test_a_known_name_that_is_ignored_now_is_ignored(root):
     words = known_to_the_ledger(write(root / "a.tmp"))
     (listing,) = Walker(str(root), words=words).walk(deep=True)
     assert (refusals([listing]), listing.known) == ([("a.tmp", Kind.IGNORED, Reason.PATTERN)], {})
+
+
+def test_look_tells_files_from_the_rest(root):
+    file = write(root / "a")
+    (root / "link").symlink_to(file)
+    assert look(str(file)).root == ""
+    assert look(str(file), str(root)).root == str(root)
+    assert look(str(root / "link")).reason is Reason.SYMLINK
+    assert look(str(root)).reason is Reason.NOT_REGULAR
+    assert look(str(root / "none")) is None
+    assert look(str(file / "below a file")) is None
+    assert look(f"{root}/{'n' * 256}").reason is Reason.UNREADABLE

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from sorter.model import Candidate, Reason
+from sorter.observer.listing import look
 from sorter.observer.settle import Settler
-from sorter.observer.walk import Walker, look
+from sorter.observer.walk import Walker
 from sorter.observer.watch import Watch
 
 QUIET = 0.3

@@ -7,8 +7,9 @@ import traceback
 import pytest
 
 from sorter.observer import retire as retire_module
+from sorter.observer.listing import look
 from sorter.observer.retire import SORTED, retire
-from sorter.observer.walk import Walker, look
+from sorter.observer.walk import Walker
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from walked import known_to_the_ledger, paths, refusals, write
 from sorter.model import Candidate, Kind, Reason
 from sorter.observer import listing as listing_module
 from sorter.observer import walk as walk_module
-from sorter.observer.walk import RootUnavailable, Walker, look
+from sorter.observer.walk import RootUnavailable, Walker
 
 
 class Clock:
@@ -353,18 +353,6 @@ def test_a_walk_keeps_no_descriptor_open(root):
     next(half)
     half.close()
     assert len(os.listdir("/proc/self/fd")) == before
-
-
-def test_look_tells_files_from_the_rest(root):
-    file = write(root / "a")
-    (root / "link").symlink_to(file)
-    assert look(str(file)).root == ""
-    assert look(str(file), str(root)).root == str(root)
-    assert look(str(root / "link")).reason is Reason.SYMLINK
-    assert look(str(root)).reason is Reason.NOT_REGULAR
-    assert look(str(root / "none")) is None
-    assert look(str(file / "below a file")) is None
-    assert look(f"{root}/{'n' * 256}").reason is Reason.UNREADABLE
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user, for whom chmod 000 counts")
