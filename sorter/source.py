@@ -18,6 +18,8 @@ from sorter.parser.elements import Buffer, Unparsable, walk
 
 # Up to this size a file is read into memory and written from there; larger ones are streamed into staging.
 IN_MEMORY = 32 << 20
+# From this size on a file is cloned where the file system can (XFS, Btrfs); below, writing it costs no more.
+CLONED_FROM = 64 << 10
 # Larger files that are clearly not DICOM are noted, not copied: their source stays where it is anyway.
 JUNK_COPIED_UP_TO = 64 << 20
 GZIP_LIMIT = 8 << 30
@@ -79,15 +81,15 @@ def read(candidate: Candidate, name: str, staging: Staging, *, sync: bool, opens
     """
     fd = _open(candidate, staging)
     try:
-        if candidate.size <= IN_MEMORY:
+        if candidate.size < min(CLONED_FROM, IN_MEMORY):
             data = _read_all(fd, candidate)
             if data[:2] != _GZIP:
                 digest = hashlib.sha256(data).hexdigest()
                 return Source(data, digest, digest)
-            os.lseek(fd, 0, os.SEEK_SET)
-        if _head(fd, 2) == _GZIP:
-            return _read_gzip(fd, candidate, name, staging, sync=sync, opens=opens)
-        return _read_large(fd, candidate, name, staging, sync=sync, opens=opens)
+        elif _head(fd, 2) != _GZIP:
+            return _read_large(fd, candidate, name, staging, sync=sync, opens=opens)
+        os.lseek(fd, 0, os.SEEK_SET)
+        return _read_gzip(fd, candidate, name, staging, sync=sync, opens=opens)
     finally:
         os.close(fd)
 
@@ -180,17 +182,44 @@ def _read_all(fd: int, candidate: Candidate) -> bytes:
 def _read_large(
     fd: int, candidate: Candidate, name: str, staging: Staging, *, sync: bool, opens: Opens
 ) -> Source:
-    head = _head(fd, _CHUNK)
+    if candidate.size > JUNK_COPIED_UP_TO:
+        _refuse_junk(_head(fd, _CHUNK), opens)
+    raw = f"{name}.raw"
+    clone = staging.clone(raw, fd, sync=sync)
+    if clone is not None:
+        # The clone is read, not the source: what is hashed is what will be archived, whatever happens there.
+        try:
+            return _read_clone(clone, candidate, raw, staging)
+        finally:
+            os.close(clone)
+    if candidate.size <= IN_MEMORY:
+        data = _read_all(fd, candidate)
+        digest = hashlib.sha256(data).hexdigest()
+        return Source(data, digest, digest)
+    found = hashlib.sha256()
+    staging.write(raw, _hashed(_chunks(fd, candidate), found), sync=sync)
+    return Source(map_staged(staging, raw), found.hexdigest(), found.hexdigest(), raw)
+
+
+def _refuse_junk(head: bytes, opens: Opens) -> None:
     try:
         walk(head, frozenset())
-    except Unparsable as trouble_:
-        junk = trouble_.reason is Reason.NOT_DICOM and not opens(head)
-        if junk and candidate.size > JUNK_COPIED_UP_TO:
-            raise Refusal(Kind.REJECTED, Reason.NOT_DICOM, f"{trouble_.detail}; too large to copy") from None
-    digest = hashlib.sha256()
-    raw = f"{name}.raw"
-    staging.write(raw, _hashed(_chunks(fd, candidate), digest), sync=sync)
-    return Source(map_staged(staging, raw), digest.hexdigest(), digest.hexdigest(), raw)
+    except Unparsable as error:
+        if error.reason is Reason.NOT_DICOM and not opens(head):
+            raise Refusal(Kind.REJECTED, Reason.NOT_DICOM, f"{error.detail}; too large to copy") from None
+
+
+def _read_clone(clone: int, candidate: Candidate, raw: str, staging: Staging) -> Source:
+    if os.fstat(clone).st_size != candidate.size:
+        raise Refusal(Kind.DEFERRED, Reason.CHANGING, "changed since it was looked at")
+    if candidate.size <= IN_MEMORY:
+        data = _read_all(clone, candidate)
+        digest = hashlib.sha256(data).hexdigest()
+        return Source(data, digest, digest, raw)
+    found = hashlib.sha256()
+    for chunk in _chunks(clone, candidate):
+        found.update(chunk)
+    return Source(map_staged(staging, raw), found.hexdigest(), found.hexdigest(), raw)
 
 
 def _read_gzip(

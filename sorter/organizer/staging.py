@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,6 +16,10 @@ from sorter.organizer.tree import syncfs, trouble
 FILE_MODE = 0o444
 # Two processes that make files in one folder wait for each other, so jobs that run side by side use several.
 LANES = 16
+# https://man7.org/linux/man-pages/man2/ioctl_ficlone.2.html
+_FICLONE = 0x40049409
+_NO_CLONES = (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS)
+_copied: set[tuple[int, str]] = set()  # (device, staging folder): between these no file can be cloned
 _CREATE = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -52,6 +58,36 @@ class Staging:
             finally:
                 os.close(fd)
             return size
+
+    def clone(self, name: str, source: int, *, sync: bool) -> int | None:
+        """A new staged file that shares the blocks of an open one, where the file system can do that.
+
+        Returns
+        -------
+        int or None
+            Its descriptor; the caller closes it. ``None`` where the file must be copied: nothing is staged.
+
+        Raises
+        ------
+        ArchiveFullError, ArchiveError
+            The archive cannot take a file.
+        """
+        between = os.fstat(source).st_dev, self.folder
+        if between in _copied:
+            return None
+        with trouble("stage a file"):
+            fd = self._new(name)
+            try:
+                fcntl.ioctl(fd, _FICLONE, source)
+                if sync:
+                    os.fsync(fd)
+            except OSError as error:  # whatever it is, copying will tell
+                os.close(fd)
+                self.discard(name)
+                if error.errno in _NO_CLONES:
+                    _copied.add(between)
+                return None
+        return fd
 
     def create(self, name: str) -> BinaryIO:
         """A new, empty staged file, open for reading and writing."""
