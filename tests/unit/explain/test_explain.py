@@ -4,6 +4,7 @@ import os
 
 import pydicom
 import pytest
+from explaining import found
 from inline import config, inline, rows
 from support import bundled, dicom, drop, tree
 
@@ -12,23 +13,13 @@ from sorter.explain import explain
 from sorter.rescan import backfill
 
 pytestmark = pytest.mark.usefixtures("inline")
-__all__ = ["inline"]
+__all__ = ["found", "inline"]
 
 
 def snapshot(folder):
     """What tells whether anything was written."""
     facts = {path: path.lstat() for path in sorted(folder.rglob("*"))}
     return {path: (one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns) for path, one in facts.items()}
-
-
-@pytest.fixture
-def found(tmp_path):
-    """An archive that holds one CT and one MR instance."""
-    drop(tmp_path / "in", "ct.dcm", dicom(1))
-    drop(tmp_path / "in", "mr.dcm", bundled("MR_small.dcm").read_bytes())
-    found = config(tmp_path)
-    backfill(found)
-    return found
 
 
 CASES = {
@@ -158,54 +149,17 @@ def test_a_conflict_tells_with_what_and_in_which_elements(found):
     assert told.identity["differs_in"] == "1 element differs: (0010,0010); pixels differ"
 
 
-# -- what else decides ----------------------------------------------------------------------------------
-
-
-def test_the_ledger_s_last_word_counts_and_its_history_is_told(found):
-    path = drop(found.incoming[0], "new.dcm", dicom(3)[:-9])
+def test_a_decoded_file_tells_the_name_that_it_would_get(found):
+    dataset = pydicom.dcmread(bundled("MR_small_RLE.dcm"))
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    path = found.incoming[0] / "new.dcm"
+    dataset.save_as(path)
+    told = explain(found, path)
     backfill(found)
-    told = explain(found, path)
-    assert (told.outcome, told.reason, told.judged["outcome"]) == ("rejected", "truncated", "rejected")
-    (row,) = told.ledger
-    assert (row["outcome"], row["batch"], row["batch_kind"], row["superseded"]) == (
-        "rejected", 2, "ingest", False,
-    )  # fmt: skip
-    path.write_bytes(dicom(3))
-    told = explain(found, path)
-    assert (told.outcome, told.ledger, told.other_versions) == ("stored", [], 1)
-
-
-def test_what_was_stored_counts_as_duplicate_now(found):
-    told = explain(found, found.incoming[0] / "ct.dcm")
-    assert (told.outcome, told.safe) == ("duplicate", True)
     assert told.path in tree(found.archive)
 
 
-@pytest.mark.parametrize(
-    ("name", "pattern"), [("a.tmp", "*.tmp"), (".hidden/deep/a.dcm", ".*"), ("a~", "*~")]
-)
-def test_a_name_that_matches_a_pattern_is_ignored(found, name, pattern):
-    told = explain(found, drop(found.incoming[0], name, dicom(2)))
-    assert (told.outcome, told.reason, told.judged["outcome"]) == ("ignored", "pattern", "stored")
-    assert told.taking["matches_ignore"] == pattern
-
-
-def test_named_by_hand_a_pattern_does_not_matter(found, tmp_path):
-    told = explain(found, drop(tmp_path / "elsewhere", "a.tmp", dicom(2)))
-    assert (told.outcome, told.taking["matches_ignore"]) == ("stored", "*.tmp")
-
-
-def test_what_was_touched_just_now_is_settling(tmp_path):
-    path = drop(tmp_path / "in", "new.dcm", dicom(1))
-    told = explain(config(tmp_path, settle_seconds=3600), path)
-    assert (told.outcome, told.reason, told.judged["outcome"]) == ("deferred", "settling", "stored")
-    assert not told.taking["settled"]
-
-
-def test_a_young_truncated_file_may_still_grow(found, tmp_path):
-    data = dicom(3)[:-9]
-    assert explain(found, drop(found.incoming[0], "new.dcm", data)).taking["may_still_grow"]
-    assert not explain(found, drop(tmp_path / "elsewhere", "new.dcm", data)).taking["may_still_grow"]
+# -- what is no file to read -----------------------------------------------------------------------------
 
 
 def test_links_are_ignored(found):
@@ -219,43 +173,3 @@ def test_what_is_no_file_is_an_error_that_does_not_name_it(found, name):
     with pytest.raises(ConfigError) as error:
         explain(found, found.incoming[0] / name)
     assert str(found.incoming[0]) not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("retire", "where", "said"),
-    [
-        ("keep", "in", "the source stays"),
-        ("delete", "in", "deleted, once the archived file was recorded and read again"),
-        ("move", "in", "/in/.sorted, once"),
-        ("delete", "elsewhere", "never retired"),
-    ],
-)
-def test_what_becomes_of_the_source(tmp_path, retire, where, said):
-    path = drop(tmp_path / where, "new.dcm", dicom(1))
-    told = explain(config(tmp_path, retire=retire), path)
-    assert said in told.retire
-    assert path.exists()
-
-
-def test_a_refused_source_is_never_retired(tmp_path):
-    told = explain(config(tmp_path, retire="delete"), drop(tmp_path / "in", "junk", b"x"))
-    assert told.retire.startswith("stays")
-
-
-def test_a_decoded_file_tells_the_name_that_it_would_get(found):
-    dataset = pydicom.dcmread(bundled("MR_small_RLE.dcm"))
-    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
-    path = found.incoming[0] / "new.dcm"
-    dataset.save_as(path)
-    told = explain(found, path)
-    backfill(found)
-    assert told.path in tree(found.archive)
-
-
-def test_a_quarantined_file_that_would_be_stored_now_says_how(found):
-    """Its ledger row decides until it is retried."""
-    path = drop(found.incoming[0], "new.dcm", dicom(1, pixels=1))
-    backfill(found)
-    told = explain(found, path)
-    assert (told.outcome, told.judged["outcome"]) == ("conflict", "conflict")
-    assert told.path.startswith(".sorter/quarantine/conflict/")
