@@ -545,15 +545,6 @@ def test_a_note_alone_is_discarded_with_its_rows(refused):
     assert audit(refused).balanced
 
 
-def test_only_files_of_the_quarantine_can_be_removed(refused):
-    (published,) = tree(refused.archive)
-    with Intake(refused) as intake, intake.archive.turn():
-        for path in (published, ".sorter/index.sqlite", ".sorter/quarantine/../../x", ".sorter/quarantine/x"):
-            with pytest.raises(ValueError, match="does not lie in the quarantine"):
-                intake.archive.quarantine.remove([path])
-    assert list(tree(refused.archive)) == [published]
-
-
 # -- the ledger -----------------------------------------------------------------------------------------
 
 

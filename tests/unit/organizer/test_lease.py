@@ -43,6 +43,13 @@ def test_a_second_daemon_is_refused(root, monkeypatch):
     DaemonLease(root).release()
 
 
+def test_it_is_seen_whether_a_daemon_runs(root):
+    lease = DaemonLease(root)
+    assert DaemonLease.is_held(root) is True
+    lease.release()
+    assert DaemonLease.is_held(root) is False
+
+
 @pytest.mark.parametrize(
     ("first", "second", "expected"),
     [(False, False, True), (False, True, False), (True, False, False), (True, True, False)],

@@ -1,6 +1,7 @@
 """Folders below the root by descriptor: made where missing, links never followed, names made durable."""
 
 import errno
+import hashlib
 import os
 
 import pytest
@@ -118,6 +119,13 @@ def test_the_folders_of_a_turn_may_be_more_than_are_kept_open(tmp_path):
     tree.close()
 
 
+def test_however_many_folders_a_turn_has_few_are_kept_open(tree):
+    before = descriptors()
+    for number in range(600):
+        tree.directory(f"f{number}/a")
+    assert descriptors() - before < 300
+
+
 def test_closing_closes_every_descriptor(tmp_path):
     before = descriptors()
     tree = Tree(tmp_path)
@@ -179,6 +187,73 @@ def test_another_error_of_link_is_raised_as_it_is(tree, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "link", full)
     with pytest.raises(OSError, match="full"):
         tree.link("s", stage(tmp_path), "a", "x.dcm")
+
+
+# -- what lies under a name -----------------------------------------------------------------------------
+
+
+ONE = hashlib.sha256(b"one").hexdigest()
+
+
+def lay(tmp_path, kind):
+    """Put something under a name in a folder of the tree."""
+    place = tmp_path / "root/a/x.dcm"
+    place.parent.mkdir()
+    if kind == "link":
+        (tmp_path / "one").write_bytes(b"one")
+        place.symlink_to(tmp_path / "one")
+    elif kind == "fifo":
+        os.mkfifo(place)
+    elif kind == "folder":
+        place.mkdir()
+    elif kind != "nothing":
+        place.write_bytes(kind)
+
+
+def test_a_name_with_just_these_bytes_is_made_durable_again_with_its_folders(tree, tmp_path, synced):
+    lay(tmp_path, b"one")
+    assert tree.holds("a", "x.dcm", ONE) is True
+    assert synced == ["root/a/x.dcm"]
+    tree.sync()
+    assert sorted(synced) == ["root", "root/a", "root/a/x.dcm"]
+
+
+@pytest.mark.parametrize("kind", [b"two", b"", "link", "fifo", "folder", "nothing"])
+def test_a_name_with_anything_else_is_not_vouched_for(tree, tmp_path, synced, kind):
+    """A link is not followed, though the same bytes may lie where it leads."""
+    lay(tmp_path, kind)
+    assert (tree.holds("a", "x.dcm", ONE), synced) == (False, [])
+
+
+def test_where_no_folder_can_be_no_name_is_vouched_for(tree, tmp_path):
+    (tmp_path / "root/a").write_bytes(b"one")
+    assert tree.vouch("a", "x.dcm", lambda _fd: True) is False
+
+
+def test_whether_a_file_is_ours_is_the_caller_s_to_say(tree, tmp_path, synced):
+    lay(tmp_path, b"anything")
+    before = descriptors()
+    assert tree.vouch("a", "x.dcm", lambda fd: os.read(fd, 3) == b"thi") is False
+    assert synced == []
+    assert tree.vouch("a", "x.dcm", lambda fd: os.read(fd, 3) == b"any") is True
+    tree.forget()
+    assert descriptors() == before
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO])
+def test_a_name_that_cannot_be_opened_for_want_of_means_decides_nothing(tree, tmp_path, monkeypatch, number):
+    """Else the same bytes would get a second name."""
+    lay(tmp_path, b"one")
+    really_open = os.open
+
+    def scarce(path, *rest, **more):
+        if path == "x.dcm":
+            raise OSError(number, os.strerror(number))
+        return really_open(path, *rest, **more)
+
+    monkeypatch.setattr(os, "open", scarce)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        tree.holds("a", "x.dcm", ONE)
 
 
 # -- durability -----------------------------------------------------------------------------------------
