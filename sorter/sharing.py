@@ -22,7 +22,8 @@ from sorter.organizer.tree import trouble
 from sorter.parser.elements import Buffer, Dataset, walk
 from sorter.parser.encapsulation import release
 from sorter.parser.header import read_header, wanted_tags
-from sorter.source import Source, map_staged
+from sorter.reading import map_staged
+from sorter.source import Source
 
 # Native bytes of a share: about half a second of JPEG 2000, so that all workers end at about the same time.
 SHARE_BYTES = 8 << 20

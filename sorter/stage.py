@@ -17,8 +17,9 @@ from sorter.organizer.tree import trouble
 from sorter.parser.elements import Dataset, Unparsable, walk
 from sorter.parser.encapsulation import release
 from sorter.parser.header import check_uids, is_dicomdir, read_header, wanted_tags
+from sorter.reading import check_unchanged, map_path, map_staged, read
 from sorter.sharing import DIED, Begun, begin, digest, make_durable, native_instance
-from sorter.source import Refusal, Source, check_unchanged, map_path, map_staged, read
+from sorter.source import Refusal, Source
 from sorter.unpack.beside import is_sidecar
 
 if TYPE_CHECKING:

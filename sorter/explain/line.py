@@ -23,8 +23,8 @@ from sorter.organizer.explanation import explain as explain_place
 from sorter.organizer.judge import Verdict
 from sorter.organizer.layout import path_key
 from sorter.organizer.place import place
+from sorter.reading import map_path
 from sorter.rehearsal import Rehearsal
-from sorter.source import map_path
 
 _SHOWN = (
     "PatientID", "IssuerOfPatientID", "PatientName", "StudyInstanceUID", "StudyDate", "StudyDescription",

@@ -19,7 +19,7 @@ from sorter.index.quarantine import histories, instance_path
 from sorter.model import Reason
 from sorter.parser.difference import Comparison, Side, compare, side
 from sorter.quarantine.entries import Chosen, Entry, entries
-from sorter.source import map_path
+from sorter.reading import map_path
 from sorter.workers import Workers
 
 _DIED = (TimeoutError, ProcessExpired, MemoryError, BrokenProcessPool, CancelledError)

@@ -15,7 +15,8 @@ from sorter.model import Candidate, Expanded, Kind, Reason
 from sorter.organizer.quarantine import FILL_IN
 from sorter.organizer.staging import Staging
 from sorter.parser.elements import Unparsable, walk
-from sorter.source import Bounds, Refusal, check_unchanged
+from sorter.reading import check_unchanged
+from sorter.source import Bounds, Refusal
 from sorter.unpack.beside import voxels
 from sorter.unpack.containers import members
 from sorter.unpack.names import MOST_PATH, Names, safe

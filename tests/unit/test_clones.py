@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from support import bundled, dicom, drop
 
-from sorter import source, stage
+from sorter import reading, stage
 from sorter.model import Candidate, Kind, Pixels, Reason
 from sorter.organizer import staging as module
 from sorter.organizer.staging import Staging
@@ -23,7 +23,7 @@ from sorter.parser.pixels import FAMILIES
 @pytest.fixture(autouse=True)
 def large(monkeypatch):
     """All files count as large enough, and nothing is known of any device."""
-    monkeypatch.setattr(source, "CLONED_FROM", 0)
+    monkeypatch.setattr(reading, "CLONED_FROM", 0)
     monkeypatch.setattr(module, "_copied", set())
 
 
@@ -70,9 +70,9 @@ def staged_bytes(staging, one):
     return Path(staging.path(one.name)).read_bytes()
 
 
-@pytest.mark.parametrize("in_memory", [source.IN_MEMORY, 100])
+@pytest.mark.parametrize("in_memory", [reading.IN_MEMORY, 100])
 def test_a_cloned_file_comes_out_as_a_copied_one_does(tmp_path, staging, monkeypatch, in_memory):
-    monkeypatch.setattr(source, "IN_MEMORY", in_memory)
+    monkeypatch.setattr(reading, "IN_MEMORY", in_memory)
     path = drop(tmp_path, "a", dicom())
     copied = run(staging, path, "copied-")
     module._copied.clear()
@@ -84,10 +84,10 @@ def test_a_cloned_file_comes_out_as_a_copied_one_does(tmp_path, staging, monkeyp
     assert Path(staging.path(cloned.name)).stat().st_mode & 0o777 == 0o444
 
 
-@pytest.mark.parametrize("in_memory", [source.IN_MEMORY, 100])
+@pytest.mark.parametrize("in_memory", [reading.IN_MEMORY, 100])
 def test_what_is_hashed_is_what_will_be_archived(tmp_path, staging, monkeypatch, in_memory):
     """A writer through a memory map may change a file without a trace; it is the clone that is archived."""
-    monkeypatch.setattr(source, "IN_MEMORY", in_memory)
+    monkeypatch.setattr(reading, "IN_MEMORY", in_memory)
     other = dicom(PatientName="other")
     path = drop(tmp_path, "a", dicom(PatientName="first"))
     assert len(other) == path.stat().st_size
@@ -97,11 +97,11 @@ def test_what_is_hashed_is_what_will_be_archived(tmp_path, staging, monkeypatch,
     assert one.instance.sha256 == one.source_sha256 == hashlib.sha256(other).hexdigest()
 
 
-@pytest.mark.parametrize("in_memory", [source.IN_MEMORY, 100])
+@pytest.mark.parametrize("in_memory", [reading.IN_MEMORY, 100])
 def test_a_source_that_changes_while_it_is_cloned_is_looked_at_again(
     tmp_path, staging, monkeypatch, in_memory
 ):
-    monkeypatch.setattr(source, "IN_MEMORY", in_memory)
+    monkeypatch.setattr(reading, "IN_MEMORY", in_memory)
     path = drop(tmp_path, "a", dicom())
 
     def change(target, origin):
@@ -160,7 +160,7 @@ def test_junk_is_cloned_for_quarantine(tmp_path, staging, monkeypatch):
 
 
 def test_large_junk_is_neither_copied_nor_cloned(tmp_path, staging, monkeypatch):
-    monkeypatch.setattr(source, "JUNK_COPIED_UP_TO", 100)
+    monkeypatch.setattr(reading, "JUNK_COPIED_UP_TO", 100)
     calls = play(monkeypatch, share)
     one = run(staging, drop(tmp_path, "a", b"no DICOM" * 100))
     assert (one.reason, one.name, calls) == (Reason.NOT_DICOM, "", [])

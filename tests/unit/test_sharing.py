@@ -16,7 +16,7 @@ from sorter.observer.listing import look
 from sorter.organizer.staging import Staging
 from sorter.parser.pixels import FAMILIES
 from sorter.sharing import Begun, decode_portion, seal
-from sorter.source import map_path
+from sorter.reading import map_path
 from sorter.stage import stage
 
 MANY = "rtdose_rle.dcm"  # 15 frames

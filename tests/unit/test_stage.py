@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 from support import bundled, dicom, drop
 
-from sorter import source, stage
+from sorter import reading, source, stage
 from sorter.errors import ArchiveError, ArchiveFullError
 from sorter.model import Candidate, Kind, Pixels, Reason, Refused, Staged
 from sorter.organizer.staging import Staging
@@ -80,7 +80,7 @@ def test_a_small_file_is_staged_byte_for_byte(tmp_path, staging):
 def test_a_large_file_comes_out_as_a_small_one_does(tmp_path, staging, monkeypatch):
     path = drop(tmp_path, "a", dicom())
     small = run_one(staging, path)
-    monkeypatch.setattr(source, "IN_MEMORY", 100)
+    monkeypatch.setattr(reading, "IN_MEMORY", 100)
     (tmp_path / "large").mkdir()
     large_staging = Staging(str(tmp_path / "large"))
     large = run_one(large_staging, path)
@@ -148,17 +148,17 @@ def test_without_decoding_native_files_are_staged_as_ever(tmp_path, staging):
     assert run_one(staging, drop(tmp_path, "a", dicom()), decode=False).instance.pixels is Pixels.NATIVE
 
 
-@pytest.mark.parametrize("in_memory", [source.IN_MEMORY, 100])
+@pytest.mark.parametrize("in_memory", [reading.IN_MEMORY, 100])
 def test_one_staged_file_is_left_of_a_transcoded_one(staging, monkeypatch, in_memory):
-    monkeypatch.setattr(source, "IN_MEMORY", in_memory)
+    monkeypatch.setattr(reading, "IN_MEMORY", in_memory)
     one = run_one(staging, bundled("MR_small_RLE.dcm"))
     assert left(staging) == [one.name]
 
 
-@pytest.mark.parametrize("in_memory", [source.IN_MEMORY, 100])
+@pytest.mark.parametrize("in_memory", [reading.IN_MEMORY, 100])
 def test_one_staged_file_is_left_of_one_that_cannot_be_decoded(tmp_path, staging, monkeypatch, in_memory):
     """Frames of garbage: the file is kept as it came, and marked."""
-    monkeypatch.setattr(source, "IN_MEMORY", in_memory)
+    monkeypatch.setattr(reading, "IN_MEMORY", in_memory)
     data = bytearray(bundled("MR_small_RLE.dcm").read_bytes())
     end = data.rindex(b"\xfe\xff\xdd\xe0")  # Sequence Delimitation Item
     start = data.rindex(b"\xfe\xff\x00\xe0", 0, end) + 8
@@ -266,9 +266,9 @@ def read_once_then(monkeypatch, change):
     monkeypatch.setattr(os, "read", read)
 
 
-@pytest.mark.parametrize("in_memory", [source.IN_MEMORY, 100])
+@pytest.mark.parametrize("in_memory", [reading.IN_MEMORY, 100])
 def test_a_file_that_grows_while_it_is_read_waits(tmp_path, staging, monkeypatch, in_memory):
-    monkeypatch.setattr(source, "IN_MEMORY", in_memory)
+    monkeypatch.setattr(reading, "IN_MEMORY", in_memory)
     path = drop(tmp_path, "a", dicom())
     one = candidate(path)
     with path.open("ab") as writer:
@@ -277,9 +277,9 @@ def test_a_file_that_grows_while_it_is_read_waits(tmp_path, staging, monkeypatch
     assert (verdict(result), left(staging)) == ((Kind.DEFERRED, Reason.CHANGING), [])
 
 
-@pytest.mark.parametrize("in_memory", [source.IN_MEMORY, 100])
+@pytest.mark.parametrize("in_memory", [reading.IN_MEMORY, 100])
 def test_a_file_that_is_replaced_while_it_is_read_waits(tmp_path, staging, monkeypatch, in_memory):
-    monkeypatch.setattr(source, "IN_MEMORY", in_memory)
+    monkeypatch.setattr(reading, "IN_MEMORY", in_memory)
     path = drop(tmp_path, "a", dicom())
     one, other = candidate(path), drop(tmp_path, "b", dicom(2))
     read_once_then(monkeypatch, lambda: other.rename(path))
@@ -293,9 +293,9 @@ def test_a_file_that_vanishes_while_it_is_read_is_looked_for_again(tmp_path, sta
     assert (verdict(run(staging, one)[0]), left(staging)) == ((Kind.DEFERRED, Reason.CHANGING), [])
 
 
-@pytest.mark.parametrize(("in_memory", "call"), [(source.IN_MEMORY, "read"), (100, "pread")])
+@pytest.mark.parametrize(("in_memory", "call"), [(reading.IN_MEMORY, "read"), (100, "pread")])
 def test_a_file_that_shrinks_while_it_is_read_waits(tmp_path, staging, monkeypatch, in_memory, call):
-    monkeypatch.setattr(source, "IN_MEMORY", in_memory)
+    monkeypatch.setattr(reading, "IN_MEMORY", in_memory)
     path = drop(tmp_path, "a", dicom())
     one, real = candidate(path), getattr(os, call)
 
@@ -377,7 +377,7 @@ def test_a_dicomdir_is_ignored_and_leaves_nothing(staging):
     assert (verdict(one), left(staging)) == ((Kind.IGNORED, Reason.DICOMDIR), [])
 
 
-@pytest.mark.parametrize("in_memory", [source.IN_MEMORY, 100])
+@pytest.mark.parametrize("in_memory", [reading.IN_MEMORY, 100])
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
@@ -392,7 +392,7 @@ def test_a_dicomdir_is_ignored_and_leaves_nothing(staging):
 def test_the_bytes_of_a_refused_file_are_staged_for_quarantine(
     tmp_path, staging, monkeypatch, data, reason, in_memory
 ):
-    monkeypatch.setattr(source, "IN_MEMORY", in_memory)
+    monkeypatch.setattr(reading, "IN_MEMORY", in_memory)
     one = run_one(staging, drop(tmp_path, "a", data))
     assert (verdict(one), one.source_sha256) == ((Kind.REJECTED, reason), sha256(data))
     assert (staged_bytes(staging, one), left(staging)) == (data, [one.name])
@@ -414,15 +414,15 @@ def test_what_a_refusal_says_holds_no_value_of_the_file(tmp_path, staging):
 
 
 def test_large_junk_is_noted_and_not_copied(tmp_path, staging, monkeypatch):
-    monkeypatch.setattr(source, "IN_MEMORY", 100)
-    monkeypatch.setattr(source, "JUNK_COPIED_UP_TO", 1000)
+    monkeypatch.setattr(reading, "IN_MEMORY", 100)
+    monkeypatch.setattr(reading, "JUNK_COPIED_UP_TO", 1000)
     one = run_one(staging, drop(tmp_path, "film.mp4", b"film" * 1000))
     assert (verdict(one), left(staging)) == ((Kind.REJECTED, Reason.NOT_DICOM), [])
     assert one.detail.endswith("; too large to copy")
 
 
 def test_large_gzipped_junk_is_noted_and_not_copied(tmp_path, staging, monkeypatch):
-    monkeypatch.setattr(source, "JUNK_COPIED_UP_TO", 1000)
+    monkeypatch.setattr(reading, "JUNK_COPIED_UP_TO", 1000)
     one = run_one(staging, drop(tmp_path, "a.tar.gz", gzip.compress(os.urandom(4000))))
     assert (verdict(one), left(staging)) == ((Kind.REJECTED, Reason.NOT_DICOM), [])
 
@@ -446,11 +446,11 @@ def test_whatever_the_parser_raises_concerns_one_file(tmp_path, staging, monkeyp
     ("number", "expected"),
     [(errno.ENOSPC, ArchiveFullError), (errno.EDQUOT, ArchiveFullError), (errno.EIO, ArchiveError)],
 )
-@pytest.mark.parametrize("in_memory", [source.IN_MEMORY, 100])
+@pytest.mark.parametrize("in_memory", [reading.IN_MEMORY, 100])
 def test_a_full_or_broken_archive_is_raised_and_half_a_file_is_removed(
     tmp_path, staging, monkeypatch, number, expected, in_memory
 ):
-    monkeypatch.setattr(source, "IN_MEMORY", in_memory)
+    monkeypatch.setattr(reading, "IN_MEMORY", in_memory)
     path = drop(tmp_path, "a", dicom())
 
     def fail(_fd, _data):
