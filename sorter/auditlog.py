@@ -58,6 +58,7 @@ class AuditTrail:
 
     def __init__(self, config: Config, command: str = "daemon") -> None:
         self._root = config.archive
+        self._drops = [str(folder) for folder in config.incoming]
         self._by = Reporter(command)
         self._file = _File(config.audit_log) if config.audit_log else None
         self._lock = threading.Lock()
@@ -79,7 +80,7 @@ class AuditTrail:
         """One message for each study that a batch brought in; another for what of it was in conflict."""
         if self._file is None:
             return
-        self._tell(imports(self._by, outcomes))
+        self._tell(imports(self._by, outcomes, self._drops))
         if any(one.reason is Reason.BLOCKED for one in outcomes):
             now = time.monotonic()
             if now >= self._blocked_again:

@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import quote
 from xml.etree.ElementTree import Element, SubElement
 
-from sorter.model import Kind, Outcome
+from sorter.model import Candidate, Kind, Outcome
 
 SUCCESS, _MINOR, SERIOUS, _MAJOR = "0", "4", "8", "12"  # Event Outcome Indicator, PS3.15 A.5.2
 # What XML 1.0 cannot hold, and what may end a line.
@@ -88,16 +88,28 @@ def activity(by: Reporter, what: Code, outcome: str = SUCCESS) -> Element:
     return message
 
 
-def imports(by: Reporter, outcomes: Sequence[Outcome]) -> list[Element]:
-    """Data Import, PS3.15 A.5.3.5: a message for each study, source and result."""
+def imports(by: Reporter, outcomes: Sequence[Outcome], drops: Sequence[str] = ()) -> list[Element]:
+    """Data Import, PS3.15 A.5.3.5: a message for each study, source and result.
+
+    Parameters
+    ----------
+    drops
+        The drop folders, absolute: what came out of a zip or a volume knows only where this lies.
+    """
     groups: dict[_Group, Counter[str]] = {}
     for one in outcomes:
         if one.instance is not None and one.kind in (Kind.STORED, Kind.CONFLICT):
             header = one.instance.header
             study, patient = header.text("StudyInstanceUID"), header.text("PatientID")
-            key = (study, patient, one.candidate.root, one.kind)
+            key = (study, patient, _drop_folder(one.candidate, drops), one.kind)
             groups.setdefault(key, Counter())[header.text("SOPClassUID")] += 1
     return [_import(by, key, classes) for key, classes in groups.items()]
+
+
+def _drop_folder(candidate: Candidate, drops: Sequence[str]) -> str:
+    """The drop folder that it lies in; empty where it was brought in from elsewhere."""
+    inside = f"{candidate.folder}/"
+    return candidate.root or next((drop for drop in drops if inside.startswith(f"{drop}/")), "")
 
 
 def _import(by: Reporter, group: _Group, classes: Mapping[str, int]) -> Element:
@@ -109,7 +121,7 @@ def _import(by: Reporter, group: _Group, classes: Mapping[str, int]) -> Element:
         description.text = "other content under a known SOP Instance UID: in quarantine"
     name = f"sorter {by.command}"
     _participant(message, str(by.pid), _DESTINATION, name=name, host=by.host, requestor=True)
-    # Paths given by hand may name patients; the host says enough of where they came from.
+    # Paths elsewhere may name patients; the host says enough of where they came from.
     media = _participant(message, uri(by.host, root or "/"), _SOURCE_MEDIA)
     _code(SubElement(media, "MediaIdentifier"), "MediaType", _URI_MEDIA)
     _source(message, by)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import socket
 import zipfile
 from xml.etree import ElementTree
 
@@ -11,6 +12,7 @@ from support import dicom, drop
 from told import Told
 
 from sorter.auditlog import AuditTrail
+from sorter.auditmessage import uri
 from sorter.events.receipts import Receipts
 from sorter.intake import Intake
 from sorter.rescan import Rescan
@@ -28,8 +30,8 @@ def zipped(**members):
     return out.getvalue()
 
 
-def brought_in(tmp_path, **flags):
-    """What lies in the drop folder is brought in; the receipts, and what the audit trail was told."""
+def brought_in(tmp_path, paths=(), **flags):
+    """What lies in the drop folder, or there, is brought in; the receipts, and what the trail was told."""
     found = config(
         tmp_path,
         complete_seconds=0,
@@ -39,7 +41,7 @@ def brought_in(tmp_path, **flags):
     )
     with Intake(found) as intake, AuditTrail(found, "rescan") as trail:
         receipts = Receipts(intake, Told())
-        for outcomes in intake.take(Rescan(intake)._batches()):
+        for outcomes in intake.take(Rescan(intake, paths)._batches()):
             trail.note(outcomes)
         receipts.look(0.0)
         receipts.look(1.0)
@@ -86,3 +88,17 @@ def test_the_audit_trail_has_an_import_of_the_members_and_none_of_the_archive(tm
     (classes,) = messages[1].iter("SOPClass")
     assert classes.get("NumberOfInstances") == "2"
     assert "a.zip" not in (tmp_path / "audit.xml").read_text()
+
+
+def test_the_audit_trail_says_which_drop_folder_the_members_came_from(tmp_path):
+    drop(tmp_path / "in", "cd/a.zip", zipped(one=dicom(1), two=dicom(2)))
+    _, messages = brought_in(tmp_path)
+    media = [one.get("UserID") for one in messages[1].iter("ActiveParticipant")][1]
+    assert media == uri(socket.gethostname(), tmp_path / "in")
+
+
+def test_of_an_archive_given_by_hand_the_audit_trail_says_the_host_only(tmp_path):
+    drop(tmp_path / "usb", "Doe^John/a.zip", zipped(one=dicom(1)))
+    _, messages = brought_in(tmp_path, paths=[tmp_path / "usb"])
+    media = [one.get("UserID") for one in messages[1].iter("ActiveParticipant")][1]
+    assert media == uri(socket.gethostname(), "/")
