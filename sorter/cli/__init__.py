@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from sorter import __version__
-from sorter.errors import SorterError
+from sorter.errors import SorterError, WorkersError
 
 # name: one-line help. The command itself is `sorter.cli.<name>.command`.
 COMMANDS = {
@@ -88,10 +88,13 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except BrokenPipeError as error:
-            if not _is_output(error):
-                raise
-            # From here click would exit with 1, which says that something was refused.
-            raise _ReaderGoneError from None
+            # From here click would exit with 1 and no word, which says that something was refused.
+            if _is_output(error):
+                raise _ReaderGoneError from None
+            raise WorkersError(
+                "a worker process ended while it was started; see the log and free memory, "
+                f"and whether this user may run {sys.executable}"
+            ) from None
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         return super().parse_args(ctx, _command_first(args))
@@ -159,7 +162,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at the end
         sys.exit(128 + signal.SIGPIPE)
     except OSError as error:  # the archive's own are SorterErrors
-        what = "write the output" if _is_output(error) else "read or write a file"
+        what = "write the output" if _is_output(error) else f"read or write {_named(error)}"
         click.echo(f"sorter: cannot {what}: {os.strerror(error.errno or 0)}", err=True)
         sys.exit(4)
     except Exception as error:  # noqa: BLE001 - a bug; its text may quote header values, so it is not shown
@@ -173,3 +176,12 @@ def main() -> None:
 def _is_output(error: OSError) -> bool:
     """Whether it was the output that could not be written: all of it goes through click."""
     return traceback.extract_tb(error.__traceback__)[-1].filename.startswith(os.path.dirname(click.__file__))
+
+
+def _named(error: OSError) -> str:
+    """The file that could not be used where it is sorter's own; sources and the tree may name patients."""
+    from sorter.organizer.lease import META  # noqa: PLC0415 - not needed for --help
+
+    path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    archive, _, own = path.partition(f"/{META}/")
+    return f"{archive}/{META}/{own.split('/')[0]}" if own else "a file"

@@ -81,6 +81,9 @@ def _index_facts(config: Config, *, counts: bool) -> dict[str, Any]:
     location = config.index_location
     if isinstance(location, Path):
         if not location.exists():
+            from sorter.intake import check_index_is_there  # noqa: PLC0415 - heavy, and seldom needed
+
+            check_index_is_there(config)
             return {}
         if (found := glance(location, counts=counts)) is not None:
             return found
@@ -118,7 +121,7 @@ def _duties(daemon: dict[str, Any]) -> list[str]:
     """What the daemon does beside: verification, and what of hooks and the audit trail needs an eye."""
     lines = []
     if verified := daemon.get("verification"):
-        problems = f"; {verified['problems']:,} PROBLEMS, see sorter audit" if verified["problems"] else ""
+        problems = f"; {verified['problems']:,} PROBLEMS, see sorter verify" if verified["problems"] else ""
         age = f"oldest {verified['oldest_days']:,.0f} of {verified['interval_days']:,.0f} days ago"
         lines.append(f"verified   {verified['verified']:,} files since the start, {age}{problems}")
     hooks, trail = daemon.get("hooks", {}), daemon.get("audit_trail", {})
@@ -161,7 +164,9 @@ def _index(counts: dict[str, Any]) -> list[str]:
     levels = ", ".join(
         f"{counts[level]:,} {level}" for level in ("patients", "studies", "series", "instances")
     )
-    lines = [f"index      {levels}; {counts['bytes'] / 2**30:,.2f} GiB", "sources"]
+    lines = [f"index      {levels}; {counts['bytes'] / 2**30:,.2f} GiB"]
+    if counts["outcomes"]:
+        lines.append("sources")
     for kind, count in counts["outcomes"].items():
         lines.append(f"  {kind:<20}{count:>14,}")
         for reason, some in counts["reasons"].get(kind, {}).items():

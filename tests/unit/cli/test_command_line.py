@@ -1,5 +1,6 @@
 """The command line: quick help, options on either side, plain messages, one exit status per error class."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -199,6 +200,39 @@ cli.main()
         done = subprocess.run(command, check=False, stdout=out, stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr.startswith(f"sorter: {expected}")) == (4, True)
     assert ("Canary" in done.stderr, done.stderr.count("\n")) == (False, 1)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/srv/a/.sorter/daemon.lock", "/srv/a/.sorter/daemon.lock"),
+        (b"/srv/a/.sorter/lock", "/srv/a/.sorter/lock"),
+        ("/srv/a/.sorter/withdrawn/now/Canary^John/1.dcm", "/srv/a/.sorter/withdrawn"),
+        ("/srv/a/Canary^John/1.dcm", "a file"),
+        (None, "a file"),
+        (3, "a file"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named_where_it_is_no_patients(monkeypatch, capsys, path, expected):
+    def fail(**_):
+        raise OSError(errno.EACCES, "Canary", path)
+
+    monkeypatch.setattr(cli, "group", fail)
+    status, _, err = run(monkeypatch, capsys)
+    assert (status, err) == (4, f"sorter: cannot read or write {expected}: Permission denied\n")
+
+
+def test_a_worker_that_dies_as_it_is_started_is_told_and_not_taken_for_the_output(monkeypatch, capsys):
+    """Its pipe breaks while the parent writes to it; click would exit with 1 and no word."""
+
+    @cli.click.command()
+    def command():
+        raise BrokenPipeError(errno.EPIPE, "Canary")
+
+    monkeypatch.setattr(cli.group, "get_command", lambda *_: command)
+    status, out, err = run(monkeypatch, capsys, "find")
+    assert (status, out, "Canary" in err) == (7, "", False)
+    assert (err.startswith("sorter: a worker process ended "), sys.executable in err) == (True, True)
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,13 @@ def test_before_there_is_an_index_it_says_so(show, tmp_path):
     assert "index      none yet" in show().stdout
 
 
+def test_an_index_that_is_gone_while_the_archive_holds_files_is_told_with_what_to_do(show, tmp_path):
+    (tmp_path / "archive" / "P1").mkdir(parents=True)
+    error = show("--json").exception
+    assert isinstance(error, IndexUnusableError)
+    assert str(error).endswith(" is gone: run `sorter reindex`, or restore a backup")
+
+
 def test_quiet_says_nothing(show, running):
     result = show("--quiet")
     assert (result.return_value, result.stdout) == (0, "")
