@@ -154,8 +154,11 @@ def record_sources(
     numbers = _folder_numbers(connection, {storable(one.candidate.folder) for one in outcomes})
     uids = {one.instance.header.text("SOPInstanceUID") for one in outcomes if one.instance}
     ids = {**new, **instance_ids(connection, uids.difference(new))}
-    rows = {}
+    rows: dict[Candidate, dict[str, Any]] = {}
     for one in outcomes:
+        told = rows.get(one.candidate)  # given twice by hand: the first word of this batch stays as well
+        if told is not None and told["reason"] not in NOT_FINAL:
+            continue
         old = before.get(one.candidate)
         if old is not None and (old.reason not in NOT_FINAL or old.reason is one.reason):
             continue

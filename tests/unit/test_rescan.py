@@ -71,6 +71,12 @@ def test_a_new_version_of_a_known_source_is_read(tmp_path):
     assert counts(backfill(config(tmp_path))) == {"stored": 1}
 
 
+def test_what_is_named_twice_is_still_told_where_it_came_from(tmp_path):
+    path, found = drop(tmp_path / "in", "a", dicom()), config(tmp_path)
+    assert counts(backfill(found, [path, path.parent])) == {"stored": 1, "duplicate": 1}
+    assert rows(found, "SELECT outcome FROM sources") == [("stored",)]
+
+
 def test_an_archive_in_the_drop_folder_is_not_walked(tmp_path):
     drop(tmp_path / "in", "a", dicom())
     found = config(tmp_path, archive=tmp_path / "in/archive")
