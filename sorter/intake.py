@@ -163,7 +163,7 @@ class Intake:
         if self.config.retire == "keep" or not candidate.root:
             return
         if not paths or not all(map(self._is_whole, paths)):
-            self._not_retired(candidate, reason="archived file missing")
+            self._not_retired(candidate, reason="archived file not whole")
             return
         moved_to = str(self.config.retire_to) if self.config.retire_to else None
         try:

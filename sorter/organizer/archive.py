@@ -152,13 +152,15 @@ class Archive:
         return found
 
     def digest(self, path: str) -> str | None:
-        """SHA-256 of a published file as it lies there now; ``None`` where it is none."""
+        """SHA-256 of a published file as it lies there now; ``None`` for what is none or unreadable."""
         try:
             fd = os.open(self.locate(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             return None
         try:
             return digest(fd) if stat.S_ISREG(os.fstat(fd).st_mode) else None
+        except OSError:
+            return None
         finally:
             os.close(fd)
 

@@ -245,3 +245,14 @@ def test_a_source_that_cannot_be_retired_is_logged_once_for_each_version(inline,
         for version in (first, second, first, second):
             intake.retire(version, path)
     assert [line["event"] for line in lines] == ["not_retired"] * 2
+
+
+def test_a_source_stays_where_its_archived_file_has_a_bad_sector(inline, tmp_path, monkeypatch):
+    def fail(_fd):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("sorter.organizer.archive.digest", fail)
+    with Intake(config(tmp_path, retire="delete")) as intake, capture_logs() as lines:
+        assert take(intake, a=dicom())["a"].kind is Kind.STORED
+    assert os.listdir(tmp_path / "in") == ["a"]
+    assert [(line["event"], line["reason"]) for line in lines] == [("not_retired", "archived file not whole")]
