@@ -15,8 +15,8 @@ from sorter.model import Pixels
 from sorter.observer.listing import look
 from sorter.organizer.staging import Staging
 from sorter.parser.pixels import FAMILIES
-from sorter.sharing import Begun, decode_portion, seal
 from sorter.reading import map_path
+from sorter.sharing import Begun, decode_portion, seal
 from sorter.stage import stage
 
 MANY = "rtdose_rle.dcm"  # 15 frames
