@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, bindparam, select
+from sqlalchemy import Connection, Engine, bindparam, func, select
 
 from sorter.index import counts
 from sorter.index import find as finding
@@ -115,8 +115,13 @@ class Index:
     def paths_within(self, path: str) -> list[str]:
         """Where the members of a source that was expanded lie in the archive, those of inner ones too."""
         outer = storable(path)
+        within = f"{outer}/"
+        # The range ("0" follows "/") is what a database index serves; PostgreSQL may sort as people do, and
+        # then it holds others as well.
         inside = (folders.c.path == outer) | (
-            (folders.c.path > f"{outer}/") & (folders.c.path < f"{outer}0")  # "0" is what follows "/"
+            (folders.c.path > within)
+            & (folders.c.path < f"{outer}0")
+            & (func.substr(folders.c.path, 1, len(within)) == within)
         )
         query = select(instances.c.path).join(sources, sources.c.instance_fk == instances.c.id)
         query = query.join(folders, folders.c.id == sources.c.folder_fk).where(CURRENT, inside)

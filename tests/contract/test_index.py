@@ -382,6 +382,15 @@ def test_a_later_word_replaces_the_earlier_one_in_the_words_of_a_folder(index):
     assert list(index.words_in(unreadable.candidate.folder).values()) == [("ignored", "dicomdir")]
 
 
+def test_members_are_those_below_just_this_path_however_the_database_sorts(index):
+    folders = ("/drop/a.zip", "/drop/a.zip/deep", "/drop/a.zip+b", "/drop/A.zip/x", "/drop/a.zip0", "/drop")
+    told = [
+        outcome(header(number), candidate("m", folder=folder)) for number, folder in enumerate(folders, 1)
+    ]
+    record(index, *told)
+    assert sorted(index.paths_within("/drop/a.zip")) == sorted(one.path for one in told[:2])
+
+
 def test_of_a_folder_with_too_many_files_words_are_told_by_name_only(index, monkeypatch):
     many = [Outcome(candidate(f"{number:04}"), Kind.REJECTED, Reason.NOT_DICOM) for number in range(1200)]
     record(index, *many)
