@@ -71,7 +71,7 @@ def _head(fd: int, size: int) -> bytes:
     try:
         return os.pread(fd, size, 0)
     except OSError as error:
-        raise _unreadable(error) from None
+        raise unreadable(error) from None
 
 
 def _open(candidate: Candidate, staging: Staging) -> int:
@@ -81,18 +81,25 @@ def _open(candidate: Candidate, staging: Staging) -> int:
     try:
         fd = os.open(candidate.path, _OPEN)
     except OSError as error:
-        raise _unreadable(error) from None
-    facts = os.fstat(fd)
-    if not stat.S_ISREG(facts.st_mode):
+        raise unreadable(error) from None
+    try:
+        _check_version(fd, candidate)
+    except BaseException:
         os.close(fd)
-        raise Refusal(Kind.IGNORED, Reason.NOT_REGULAR)
-    if _version(facts) != candidate.version:
-        os.close(fd)
-        raise Refusal(Kind.DEFERRED, Reason.CHANGING, "changed since it was looked at")
+        raise
     return fd
 
 
-def _unreadable(error: OSError) -> Refusal:
+def _check_version(fd: int, candidate: Candidate) -> None:
+    facts = os.fstat(fd)
+    if not stat.S_ISREG(facts.st_mode):
+        raise Refusal(Kind.IGNORED, Reason.NOT_REGULAR)
+    if _version(facts) != candidate.version:
+        raise Refusal(Kind.DEFERRED, Reason.CHANGING, "changed since it was looked at")
+
+
+def unreadable(error: OSError) -> Refusal:
+    """What trouble of the system with a source says of it: nothing for good, but that it is gone."""
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):
         return Refusal(Kind.IGNORED, Reason.VANISHED)
     if error.errno == errno.ELOOP:
@@ -122,7 +129,7 @@ def check_unchanged(candidate: Candidate) -> None:
     except FileNotFoundError:
         same = False  # moved: it is looked for again
     except OSError as error:
-        raise _unreadable(error) from None
+        raise unreadable(error) from None
     if not same:
         raise Refusal(Kind.DEFERRED, Reason.CHANGING, "changed while it was read")
 
@@ -133,7 +140,7 @@ def _chunks(fd: int, candidate: Candidate, done: int = 0) -> Iterator[bytes]:
         try:
             chunk = os.read(fd, min(_CHUNK, left))
         except OSError as error:
-            raise _unreadable(error) from None
+            raise unreadable(error) from None
         if not chunk:
             raise Refusal(Kind.DEFERRED, Reason.CHANGING, "became shorter while it was read")
         left -= len(chunk)
@@ -145,7 +152,7 @@ def _read_all(fd: int, candidate: Candidate) -> bytes:
     try:
         data = os.read(fd, candidate.size)
     except OSError as error:
-        raise _unreadable(error) from None
+        raise unreadable(error) from None
     if len(data) == candidate.size:
         check_unchanged(candidate)
         return data

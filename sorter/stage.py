@@ -5,6 +5,7 @@ Everything here concerns one file, and trouble with it is a value. Only trouble 
 
 from __future__ import annotations
 
+import errno
 import secrets
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from sorter.organizer.tree import trouble
 from sorter.parser.elements import Dataset, Unparsable, walk
 from sorter.parser.encapsulation import release
 from sorter.parser.header import check_uids, is_dicomdir, read_header, wanted_tags
-from sorter.reading import check_unchanged, map_path, map_staged, read
+from sorter.reading import check_unchanged, map_path, map_staged, read, unreadable
 from sorter.sharing import DIED, Begun, begin, digest, make_durable, native_instance
 from sorter.source import Refusal, Source
 from sorter.unpack.beside import is_sidecar
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 # What needs no decoder, so that numpy is not even imported: PS3.5 A.1, A.2, A.3, A.5.
 _HEAD = 1024
 _NATIVE = frozenset(f"1.2.840.10008.1.2{suffix}" for suffix in ("", ".1", ".1.99", ".2"))
+
+# Trouble of the system; the others may be what a library says of bytes that lead it astray.
+_SYSTEM = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
 def stage(job: Job) -> list[Staged | Refused | Expanded | Begun]:
@@ -102,6 +106,8 @@ def _verdict(error: Exception) -> Refusal:
         return Refusal(Kind.REJECTED, error.reason, error.detail, _partial_header(error))
     if isinstance(error, MemoryError):
         return Refusal(Kind.REJECTED, Reason.TOO_LARGE, "needs more memory than a worker may use")
+    if isinstance(error, OSError) and error.errno in _SYSTEM:
+        return unreadable(error)  # a disk or a network that fails does so anywhere
     return Refusal(Kind.REJECTED, Reason.MALFORMED, f"the parser failed: {describe(error)}")
 
 

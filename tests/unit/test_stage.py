@@ -369,6 +369,29 @@ def test_a_file_that_cannot_be_read_is_refused_without_its_name(
     assert (result.detail, left(staging)) == (detail or "", [])
 
 
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (errno.EIO, (Kind.REJECTED, Reason.UNREADABLE)),
+        (errno.ESTALE, (Kind.IGNORED, Reason.VANISHED)),
+        (None, (Kind.REJECTED, Reason.MALFORMED)),  # as some libraries say of what they do not understand
+    ],
+)
+def test_an_error_of_the_system_met_anywhere_says_nothing_about_the_file(
+    tmp_path, staging, monkeypatch, number, expected
+):
+    def fail(_descriptor):
+        raise OSError(number, "no") if number else OSError("no")
+
+    path = drop(tmp_path, "a", dicom())
+    one, before = candidate(path), len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(os, "fstat", fail)
+    (found,) = run(staging, one)
+    monkeypatch.undo()
+    assert (verdict(found), left(staging)) == (expected, [])
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 # -- what is refused ------------------------------------------------------------------------------------
 
 
