@@ -200,7 +200,8 @@ def export_(
     if as_json:
         click.echo(json.dumps({name.replace(" ", "_"): number for name, number in sorted(count.items())}))
     elif not quiet:
-        click.echo(", ".join(f"{number:,} {name}" for name, number in count.items()) or "nothing chosen")
+        words = ", ".join(f"{number:,} {name}" for name, number in count.items())
+        click.echo(f"files and notes: {words}" if words else "nothing chosen")
     return 0 if count.keys() <= {EXPORTED, THERE} else 1
 
 

@@ -132,7 +132,8 @@ def _report(found: Report, config: Config, to: Path | None, *, done: bool) -> st
 def _table(rows: list[dict[str, Any]]) -> str:
     lines = [f"{'batch':>8}  {'when':<26}{'kind':<8}{'sources':>9}{'stored':>9}  from"]
     for row in rows:
-        more = f" and {row['folders'] - 1} more folders" if row["folders"] > 1 else ""
+        others = row["folders"] - 1
+        more = f" and {others:,} more folder{'s' if others > 1 else ''}" if others else ""
         counts = f"{row['sources']:>9,}{row['stored']:>9,}"
         what = f"{row['id']:>8}  {row['recorded_at']:<26}{row['kind']:<8}{counts}"
         lines.append(f"{what}  {printable(row['folder'])}{more}")

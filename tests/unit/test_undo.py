@@ -14,6 +14,7 @@ from support import UID, dicom, drop, tree
 
 from sorter.audit import audit
 from sorter.cli import group
+from sorter.cli.undo import _table
 from sorter.errors import ArchiveError, ConfigError
 from sorter.intake import Intake
 from sorter.rescan import backfill
@@ -298,6 +299,16 @@ def test_a_dry_run_changes_nothing(command, found):
 def test_a_list_is_a_page_for_people(command):
     lines = command("--list").stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["batch", "2", "1"]
+
+
+@pytest.mark.parametrize(
+    ("folders", "expected"),
+    [(1, "/in/a"), (2, "/in/a and 1 more folder"), (1003, "/in/a and 1,002 more folders")],
+)
+def test_a_list_says_where_a_batch_came_from_and_from_how_many_folders_more(folders, expected):
+    row = {"id": 1, "recorded_at": "", "kind": "ingest", "sources": 9, "stored": 9, "folders": folders}
+    (_, line) = _table([row | {"folder": "/in/a"}]).splitlines()
+    assert line.endswith(f"  {expected}")
 
 
 def test_a_folder_without_a_selection_gets_all_that_was_taken_out(command, tmp_path):

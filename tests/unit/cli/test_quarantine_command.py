@@ -172,7 +172,7 @@ def test_a_dry_run_says_so(quarantine):
 
 def test_export_copies_what_is_chosen(quarantine, tmp_path):
     result = quarantine("export", "--patient", "P2", str(tmp_path / "out"))
-    assert (result.return_value, result.stdout) == (0, "2 exported\n")
+    assert (result.return_value, result.stdout) == (0, "files and notes: 2 exported\n")
     assert (tmp_path / f"out/truncated/{number(SHORT)}.dcm").read_bytes() == SHORT
     assert len(left(quarantine)) == 3
 
