@@ -1,7 +1,7 @@
 """What grows with the archive: an index of many instances, made as ingest makes it.
 
 Recorded are batches as large as those of a rescan, through :meth:`Index.record`, each after the look-ups that
-ingest makes. Series and path keys are in random order, as names of folders are; instances come series by series.
+ingest makes. Series and path keys are in random order, as names of folders are; instances come by series.
 """
 
 from __future__ import annotations

@@ -50,8 +50,7 @@ class Staging:
                 size = 0
                 for chunk in chunks:
                     size += _write_all(fd, chunk)
-                if sync:
-                    os.fsync(fd)
+                _make_durable(fd, sync)
             except BaseException:
                 self.discard(name)
                 raise
@@ -79,8 +78,7 @@ class Staging:
             fd = self._new(name)
             try:
                 fcntl.ioctl(fd, _FICLONE, source)
-                if sync:
-                    os.fsync(fd)
+                _make_durable(fd, sync)
             except OSError as error:  # whatever it is, copying will tell
                 os.close(fd)
                 self.discard(name)
@@ -127,6 +125,12 @@ class Staging:
         """Remove a staged file, if it is there."""
         with trouble("remove a staged file"), contextlib.suppress(FileNotFoundError):
             os.unlink(self.path(name))  # a Path would cost more than the call
+
+
+def _make_durable(fd: int, sync: bool) -> None:
+    """Sync a staged file (rule 1), unless it is one of many that are synced at once."""
+    if sync:
+        os.fsync(fd)
 
 
 def _write_all(fd: int, data: bytes) -> int:

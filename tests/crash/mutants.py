@@ -48,7 +48,7 @@ class Mutant:
 
 # (module, function): the rule that it serves, the course that shows it, what must see that it is missing.
 SYNCS = {
-    ("organizer/staging.py", "write"): ("rule 1", "small", ("order", "power")),
+    ("organizer/staging.py", "_make_durable"): ("rule 1", "small", ("order", "power")),
     ("sharing.py", "make_durable"): ("rule 1", "small", ("order", "power")),
     ("organizer/tree.py", "sync"): ("rule 2", "small", ("order", "power")),
     ("organizer/tree.py", "syncfs"): ("rule 1", "large", ("order", "power")),
@@ -135,10 +135,7 @@ _WRITTEN = """\
                 for chunk in chunks:
                     size += _write_all(fd, chunk)
 """
-_SYNCED = """\
-                if sync:
-                    os.fsync(fd)
-"""
+_SYNCED = "                _make_durable(fd, sync)\n"
 _NOTE = """\
 .encode()], sync=True)
         with contextlib"""

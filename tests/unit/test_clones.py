@@ -58,11 +58,11 @@ def failing(number):
     return fail
 
 
-def run(staging, path, name="1-0-"):
+def run(staging, path, name="1-0-", **more):
     seen = os.lstat(path)
     version = (seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
     one = Candidate(str(path.parent), path.name, *version)
-    (found,) = stage.stage(stage.Job((one,), staging, name, frozenset(FAMILIES)))
+    (found,) = stage.stage(stage.Job((one,), staging, name, frozenset(FAMILIES), **more))
     return found
 
 
@@ -149,6 +149,15 @@ def test_of_a_file_that_is_decoded_no_clone_stays(tmp_path, staging, monkeypatch
     one = run(staging, path)
     assert one.instance.pixels is Pixels.TRANSCODED
     assert os.listdir(staging.folder) == [one.name]
+
+
+@pytest.mark.parametrize("sync", [True, False])
+def test_a_clone_is_synced_only_where_asked(tmp_path, staging, monkeypatch, sync):
+    play(monkeypatch, share)
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")))
+    one = run(staging, drop(tmp_path, "a", dicom()), sync=sync)
+    assert synced == ([staging.path(one.name)] if sync else [])
 
 
 def test_junk_is_cloned_for_quarantine(tmp_path, staging, monkeypatch):
