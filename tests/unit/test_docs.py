@@ -63,6 +63,12 @@ def test_every_outcome_reason_and_pixel_state_is_explained(value):
     assert f"`{value}` |" in (ROOT / "docs/outcomes.md").read_text()
 
 
+@pytest.mark.parametrize("account", ["`seen` is the sum of the outcomes", "seen = `stored` + "])
+def test_where_the_sum_of_the_outcomes_is_spelled_out_none_is_left_out(account):
+    (line,) = [one for one in COMMANDS_PAGE.splitlines() if account in one]
+    assert [kind for kind in Kind if f"`{kind}`" not in line and kind is not Kind.DEFERRED] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
     targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
