@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from sorter.intake import Intake
 from sorter.model import Candidate, Kind, Outcome, Place, Reason, Refused
 from sorter.organizer.archive import Archive
 from sorter.organizer.judge import Verdict
+from sorter.room import Room
 
 
 class Rehearsal(Intake):
@@ -42,8 +44,9 @@ class Rehearsal(Intake):
                 raise IndexUnusableError(f"the index cannot be read ({type(error).__name__})") from None
         return Index.open(copy)
 
-    def check_space(self, batch: Sequence[Candidate] = ()) -> None:
+    def room(self, under_way: int = 0) -> Room:
         """Nothing is stored, so the archive's disk does not matter, and the temporary one is another."""
+        return Room(sys.maxsize, sys.maxsize)
 
     def retire(self, candidate: Candidate, *paths: str) -> None:
         """Every source stays."""

@@ -23,6 +23,7 @@ from sorter.observer.listing import Listing, look, no_words
 from sorter.observer.settle import Settler, quiet_by_clock
 from sorter.observer.walk import RootUnavailable, Walker
 from sorter.rehearsal import Rehearsal
+from sorter.rounds import MOST_SET_ASIDE
 from sorter.workers import Workers
 
 Progress = Callable[[Tally], None]
@@ -60,6 +61,7 @@ class Rescan:
         self._intake, self._config, self._progress = intake, intake.config, progress
         self._settler = Settler(self._config.settle_seconds, 0.0)
         self._sources = check_paths(self._config, paths)
+        self._aside = 0  # larger than the room there is
 
     def run(self) -> Tally:
         """Do it; returns what became of each source.
@@ -85,12 +87,30 @@ class Rescan:
         """Every file that the ledger does not know, once it is quiet, in batches."""
         batches = Batches()
         for candidate in self._quiet():
-            if batch := batches.add(candidate):
-                self._intake.check_space(batch)
-                yield batch
-        if batch := batches.rest():
-            self._intake.check_space(batch)
-            yield batch
+            if (batch := batches.add(candidate)) and (fits := self._with_room(batch)):
+                yield fits
+        if (batch := batches.rest()) and (fits := self._with_room(batch)):
+            yield fits
+
+    def _with_room(self, batch: list[Candidate]) -> list[Candidate]:
+        """A batch without those that are larger than all the room there is: a few wait for another run.
+
+        Raises
+        ------
+        ArchiveFullError
+            There is no room for the others, or too many would have to wait.
+        """
+        room = self._intake.room()
+        fits = [one for one in batch if room.fitting([one])]
+        if room and self._aside + len(batch) - len(fits) <= MOST_SET_ASIDE:
+            self._aside += len(batch) - len(fits)
+            chosen = set(fits)
+            for one in batch:
+                if one not in chosen:
+                    self.tally.add(Kind.DEFERRED, Reason.NO_SPACE, one.size)
+            batch = fits
+        self._intake.check_space(batch)
+        return batch
 
     def _quiet(self) -> Iterator[Candidate]:
         for candidate in self._fresh():

@@ -13,6 +13,7 @@ from sorter.errors import ArchiveFullError, ConfigError
 from sorter.intake import Batches, Intake
 from sorter.model import Kind, Reason
 from sorter.rescan import Rescan, backfill, check_paths, estimate
+from sorter.room import Room
 
 pytestmark = pytest.mark.usefixtures("inline")
 __all__ = ["inline"]
@@ -105,6 +106,25 @@ def test_without_space_nothing_is_read_and_the_run_ends(tmp_path, monkeypatch):
     with pytest.raises(ArchiveFullError):
         backfill(config(tmp_path, min_free_mb=1 << 40))
     assert tree(tmp_path / "archive") == {}
+
+
+def test_a_file_larger_than_all_the_room_waits_and_holds_nothing_else_up(tmp_path, monkeypatch):
+    for number, name in enumerate("abc", 1):
+        drop(tmp_path / "in", name, dicom(number))
+    os.truncate(tmp_path / "in/b", 1 << 20)
+    monkeypatch.setattr(Intake, "room", lambda _intake: Room(100 << 10, 100))
+    tally = backfill(config(tmp_path))
+    assert counts(tally) == {"stored": 2, "deferred": 1}
+    assert tally.reasons == {(Kind.DEFERRED, Reason.NO_SPACE): 1}
+
+
+def test_where_many_are_larger_than_the_room_it_is_the_disk_that_is_full(tmp_path, monkeypatch):
+    for number in range(3):
+        drop(tmp_path / "in", str(number), b"x" * 9000)
+    monkeypatch.setattr(module, "MOST_SET_ASIDE", 2)
+    monkeypatch.setattr(Intake, "room", lambda _intake: Room(8 << 10, 100))
+    with pytest.raises(ArchiveFullError):
+        backfill(config(tmp_path))
 
 
 # -- paths given by hand --------------------------------------------------------------------------------
