@@ -63,7 +63,10 @@ class Mover:
             for old, new, sha256 in trips:
                 if self._is_one_name(old, new):
                     continue
-                if self._is_one_file(old, new) or self._tree.holds(*_split(new), sha256):
+                # Where they are two files (the bytes lay there already), both are looked at.
+                if self._is_one_file(old, new) or all(
+                    self._tree.holds(*_split(path), sha256) for path in (new, old)
+                ):
                     self._unlink(old)
             self._tree.sync()
         self._remove_empty(old for old, _, _ in trips)

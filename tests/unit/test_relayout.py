@@ -211,6 +211,19 @@ def test_without_hard_links_a_crash_is_taken_back(tmp_path, monkeypatch):
     assert laid_out(found) == before
 
 
+@pytest.mark.parametrize(("under_the_first", "left"), [(b"bytes", [False, True]), (b"strange", [True, True])])
+def test_a_first_name_goes_only_with_the_bytes_that_moved(tmp_path, under_the_first, left):
+    """What somebody put there after a crash is not ours to remove."""
+    found = config(tmp_path)
+    with Intake(found) as intake, intake.archive.turn():
+        old, new = (
+            drop(found.archive, "P1/old.dcm", under_the_first),
+            drop(found.archive, "new.dcm", b"bytes"),
+        )
+        Mover(intake.archive).clear([("P1/old.dcm", "new.dcm", hashlib.sha256(b"bytes").hexdigest())])
+    assert [old.exists(), new.exists()] == left
+
+
 def test_two_spellings_of_one_name_are_not_two_names(tmp_path, monkeypatch):
     """Where upper and lower case are one: the folder lists only one of them."""
     found = fill(tmp_path)
