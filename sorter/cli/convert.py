@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sorter.cli.options import reading
-from sorter.cli.text import printable
+from sorter.cli.text import counted, printable
 from sorter.model import Kind
 
 if TYPE_CHECKING:
@@ -213,23 +213,19 @@ def _lines(results: list[Result], tally: Tally | None, *, quiet: bool, wrote: bo
                 yield f"  {_remedy(one)}"
         elif not quiet:
             where = f" in {printable(str(one.output))}" if one.output and wrote else ""
-            yield f"{name}: {_counted(one.instances, 'instance')}{where}"
+            yield f"{name}: {counted(one.instances, 'instance')}{where}"
             for note in one.notes:
                 yield f"  note: {note}"
     if quiet:
         return
     failed = sum(bool(one.error) for one in results)
     instances = sum(one.instances for one in results)
-    yield f"{_counted(len(results), 'file')}, {_counted(instances, 'instance')}" + (
+    yield f"{counted(len(results), 'file')}, {counted(instances, 'instance')}" + (
         f"; {failed:,} not converted" if failed else ""
     )
     if tally:
         told = ", ".join(f"{count:,} {kind}" for kind, count in tally.kinds.items() if count)
         yield f"archive: {told or 'nothing to do'}"
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}" + "s" * (count != 1)
 
 
 def _remedy(one: Result) -> str:

@@ -12,7 +12,7 @@ import click
 
 from sorter.cli.choosing import ALL, choosing, require_choice
 from sorter.cli.options import reading, writing
-from sorter.cli.text import printable
+from sorter.cli.text import counted, printable
 
 if TYPE_CHECKING:
     from sorter.config import Config
@@ -89,7 +89,7 @@ def _line(entry: Entry, sources: int | None) -> str:
     name = Path(entry.source).name if entry.source else "?"
     remarks = [entry.trouble] if entry.trouble and entry.reason != "needs_info" else []
     if sources is not None and sources > 1:
-        remarks.append(f"and {sources - 1} more sources of the same bytes")
+        remarks.append(f"and {counted(sources - 1, 'more source')} of the same bytes")
     elif sources == 0:
         remarks.append("no source in the ledger")
     if isinstance(retried := entry.note.get("retried"), dict):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sorter.cli.options import reading
-from sorter.cli.text import printable
+from sorter.cli.text import counted, printable
 from sorter.cli.viewing import AXIS, window
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ def _line(name: str, said: object) -> str:
 
 
 def _series_lines(about: Mapping[str, Any]) -> Iterator[str]:
-    yield f"Series of {about['instances']} instances"
+    yield f"Series of {counted(about['instances'], 'instance')}"
     yield from _sections({name: about.get(name, {}) for name in ("person", "study", "series", "encoding")})
     yield from _volume_lines(about)
 
@@ -229,7 +229,7 @@ def _volume_lines(about: Mapping[str, Any]) -> Iterator[str]:
     if about["unusable"]:
         yield ""
     for reason, count in Counter(one["reason"] for one in about["unusable"]).items():
-        yield _line("no part of a volume", f"{count} instance{'s' if count > 1 else ''}: {reason}")
+        yield _line("no part of a volume", f"{counted(count, 'instance')}: {reason}")
 
 
 def _flags(flags: list[dict[str, Any]]) -> Iterator[str]:

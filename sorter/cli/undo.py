@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sorter.cli.options import reading
-from sorter.cli.text import printable
+from sorter.cli.text import counted, printable
 from sorter.cli.times import Moment
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def command(
 
 
 def _confirm(found: Report) -> None:
-    what = f"Take {found.instances:,} instances out of the archive?"
+    what = f"Take {counted(found.instances, 'instance')} out of the archive?"
     try:
         if click.confirm(what if found.instances else "Bring all that was taken out there?", err=True):
             return
@@ -123,7 +123,7 @@ def _report(found: Report, config: Config, to: Path | None, *, done: bool) -> st
     if found.left:
         lines.append(f"not brought {found.left:,}: other files have their names there")
     if found.brought:
-        lines.append(f"{found.brought:,} files, with what the index knew, are in {to}")
+        lines.append(f"{counted(found.brought, 'file')}, with what the index knew: in {to}")
     elif done and found.withdrawn:
         lines.append(f"they are in {config.archive / found.folder}")
     return "\n".join(lines) if lines else "nothing selected"
@@ -133,7 +133,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
     lines = [f"{'batch':>8}  {'when':<26}{'kind':<8}{'sources':>9}{'stored':>9}  from"]
     for row in rows:
         others = row["folders"] - 1
-        more = f" and {others:,} more folder{'s' if others > 1 else ''}" if others else ""
+        more = f" and {counted(others, 'more folder')}" if others else ""
         counts = f"{row['sources']:>9,}{row['stored']:>9,}"
         what = f"{row['id']:>8}  {row['recorded_at']:<26}{row['kind']:<8}{counts}"
         lines.append(f"{what}  {printable(row['folder'])}{more}")

@@ -56,7 +56,7 @@ def test_list_has_a_line_for_each_and_totals(quarantine):
         [number(SHORT), "truncated"],
     ]
     assert total.startswith("3 in quarantine, 0.0 MiB: 1 conflict, 1 not_dicom, 1 truncated")
-    assert "[and 1 more sources of the same bytes]" in lines[2]
+    assert "[and 1 more source of the same bytes]" in lines[2]
 
 
 def test_a_file_name_cannot_forge_a_line(quarantine):
