@@ -287,7 +287,7 @@ class Batches:
         self._size += candidate.size
         if len(self._open) < min(self._most, self.files) and self._size < self.bytes:
             return None
-        self._most *= 2
+        self._most = min(2 * self._most, self.files)
         return self.rest()
 
     def rest(self) -> list[Candidate] | None:

@@ -161,7 +161,7 @@ class _Run:
         if not isinstance(found, Candidate):
             self._left.append(_untried(entry, NO_FILE))
             return None
-        digest = _digest(self._intake, path)
+        digest = self._intake.archive.digest(path)
         if digest is None or not digest.startswith(entry.id):
             self._left.append(_untried(entry, DAMAGED, path))
             return None
@@ -211,8 +211,8 @@ class _Run:
         if outcome.archived:
             safe = all(map(self._is_archived, outcome.archived))
         elif outcome.kind in _AGAIN and outcome.path not in ("", path, *entry.paths):
-            recorded = _digest(self._intake, path)
-            safe = recorded is not None and _digest(self._intake, outcome.path) == recorded
+            recorded = self._intake.archive.digest(path)
+            safe = recorded is not None and self._intake.archive.digest(outcome.path) == recorded
         else:
             return False
         if not safe:
@@ -224,7 +224,7 @@ class _Run:
 
     def _is_archived(self, path: str) -> bool:
         recorded = self._intake.index.digest(path_key(path))
-        return recorded is not None and _digest(self._intake, path) == recorded
+        return recorded is not None and self._intake.archive.digest(path) == recorded
 
     def _remove(self, done: Sequence[tuple[Entry, Outcome]]) -> set[str]:
         removed = {self._path(one.candidate) for entry, one in done if entry.files}
@@ -256,13 +256,6 @@ class _Run:
             first = {key: value for key, value in entry.note.items() if key != "header"}
             note = {**new, "source": entry.source or new.get("source"), "first": first, "retried": said}
             self._intake.archive.quarantine.annotate(f"{folder}/{entry.id}.json", note)
-
-
-def _digest(intake: Intake, path: str) -> str | None:
-    try:
-        return intake.archive.digest(path)
-    except OSError:
-        return None  # a bad sector: not what it was
 
 
 def _untried(entry: Entry, detail: str, path: str = "") -> Retried:
