@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,6 +126,7 @@ def retry_(
     Exit status: 0 when all were brought in, 1 when some were not.
     """
     from sorter import log  # noqa: PLC0415 - heavy, and not needed for --help
+    from sorter.auditlog import AuditTrail  # noqa: PLC0415
     from sorter.cli.progress import steps  # noqa: PLC0415
     from sorter.quarantine.retry import retry  # noqa: PLC0415
 
@@ -132,7 +134,10 @@ def retry_(
     config = load()
     log.configure(level="warning" if config.log_level == "info" else config.log_level, form=config.log_format)
     found: list[Retried] = []
-    with steps("retrying", enabled=not quiet and not as_json) as progress:
+    with (
+        nullcontext() if dry_run else AuditTrail(config, "quarantine retry"),
+        steps("retrying", enabled=not quiet and not as_json) as progress,
+    ):
         for one in retry(config, chosen, dry_run=dry_run, progress=progress):
             found.append(one)
             if not as_json and not quiet:
@@ -223,6 +228,7 @@ def discard_(
     there, and are not looked at again.
     """
     from sorter import log  # noqa: PLC0415 - heavy, and not needed for --help
+    from sorter.auditlog import AuditTrail  # noqa: PLC0415
     from sorter.quarantine import entries  # noqa: PLC0415
     from sorter.quarantine.discard import Sum, discard  # noqa: PLC0415
 
@@ -234,7 +240,8 @@ def discard_(
     total = Sum.of(found)
     if found and not yes:
         _confirm(total)
-    sources = discard(config, found) if found else 0
+    with AuditTrail(config, "quarantine discard"):
+        sources = discard(config, found) if found else 0
     if as_json:
         click.echo(json.dumps({**total.summary(), "sources": sources}))
     elif not quiet:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import click
 
 from sorter.cli.options import reading
-from sorter.cli.text import printable
+from sorter.cli.text import counted, printable
 from sorter.cli.times import Moment
 
 if TYPE_CHECKING:
+    from sorter.auditlog import AuditTrail
     from sorter.config import Config
     from sorter.verification import Options, Repair, Repaired, Report
 
@@ -72,6 +73,7 @@ def command(
     Exit status: 0 when all is well (or was mended), 1 when something is wrong.
     """
     from sorter import log  # noqa: PLC0415 - heavy, and not needed for --help
+    from sorter.auditlog import AuditTrail  # noqa: PLC0415
     from sorter.cli.progress import bar  # noqa: PLC0415
     from sorter.errors import IndexUnusableError  # noqa: PLC0415
     from sorter.intake import Intake, check_index_is_there  # noqa: PLC0415
@@ -92,18 +94,29 @@ def command(
         unread_since=older_than or "",
     )
     shown = not quiet and not as_json
-    with Intake(config) as intake:
+    with Intake(config) as intake, AuditTrail(config, "verify") as trail:
         with bar("verifying", unit="files" if quick else "bytes", enabled=shown) as progress:
             survey = Survey(intake, options, resume=resume, progress=progress)
             if resume and shown and not survey.report.resumed:
                 click.echo("nothing to resume: from the beginning", err=True)
             report = survey.run()
+        _alert(trail, report)
         if shown:
             _show(report)
         mended = _repair(Repair(intake, report.findings), yes=yes, shown=shown) if repair else None
         if as_json:
             _print_json(report, mended)
         return 0 if report.clean else 1
+
+
+def _alert(trail: AuditTrail, report: Report) -> None:
+    from sorter.auditmessage import Alert  # noqa: PLC0415
+    from sorter.verification import Wrong  # noqa: PLC0415
+
+    counts = report.findings.counts()
+    for wrong, alert in ((Wrong.MISSING, Alert.MISSING), (Wrong.DAMAGED, Alert.DAMAGED)):
+        if count := counts.get(wrong):
+            trail.alert(alert, f"sorter verify found {counted(count, 'archived file')} {alert}")
 
 
 # -- for people -------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from xml.etree import ElementTree
 
 import click
 import pytest
@@ -101,6 +102,26 @@ def test_nothing_chosen_is_a_usage_error(quarantine, action):
 
 def test_all_and_a_choice_contradict_each_other(quarantine):
     assert isinstance(quarantine("retry", "--all", "--reason", "conflict").exception, click.UsageError)
+
+
+@pytest.mark.parametrize(
+    ("action", "expected"),
+    [
+        (["retry", "--all"], ["sorter quarantine retry"] * 2),
+        (["retry", "--all", "--dry-run"], []),
+        (["discard", "--all", "--yes"], ["sorter quarantine discard"] * 2),
+        (["list"], []),
+    ],
+)
+def test_the_audit_trail_has_start_and_stop_of_what_changes_the_quarantine(
+    quarantine, monkeypatch, action, expected
+):
+    trail = quarantine.folder / "audit.xml"
+    monkeypatch.setenv("SORTER_AUDIT_LOG", str(trail))
+    assert quarantine(*action).exception is None
+    messages = [ElementTree.fromstring(line) for line in trail.read_text().splitlines()] if expected else []
+    assert [one.find("ActiveParticipant").get("UserName") for one in messages] == expected
+    assert trail.exists() == bool(expected)
 
 
 # -- show -----------------------------------------------------------------------------------------------
