@@ -18,6 +18,7 @@ from sorter.index.ledger import append
 from sorter.index.schema import instances, sources
 from sorter.intake import Intake
 from sorter.model import BatchKind, Reason
+from sorter.organizer.archive import Archive
 from sorter.parser.elements import Unparsable
 from sorter.quarantine import Chosen, entries
 from sorter.quarantine import retry as retrying
@@ -389,15 +390,15 @@ def test_the_copy_stays_until_the_archived_file_is_read_again(tmp_path, older, m
     found = config(tmp_path)
     older(found)
     before = quarantine(found)
-    real = retrying._digest
+    real = Archive.digest
 
-    def lost(intake, path):
+    def lost(archive, path):
         if not path.startswith(".sorter"):
             (found.archive / path).chmod(0o600)
             (found.archive / path).write_bytes(b"other bytes")
-        return real(intake, path)
+        return real(archive, path)
 
-    monkeypatch.setattr(retrying, "_digest", lost)
+    monkeypatch.setattr(Archive, "digest", lost)
     (one,) = retry(found, Chosen())
     assert (one.outcome, one.removed) == ("stored", False)
     assert quarantine(found) == before
