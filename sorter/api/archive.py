@@ -9,10 +9,10 @@ from typing import Self
 from pydicom import Dataset
 
 from sorter import config as configuration
-from sorter.api.files import read_volume, read_volumes
+from sorter.api.files import read_picture, read_volume, read_volumes
 from sorter.errors import ConfigError, SorterError
 from sorter.index import Index
-from sorter.picture import Picture, Window, picture
+from sorter.picture import Picture, Window
 from sorter.rows import Rows
 from sorter.show.instance import open_instance
 from sorter.volume import Volume
@@ -121,7 +121,7 @@ class Archive:
 
     def picture(self, sop_instance_uid: str, *, frame: int = 0, window: Window = "auto") -> Picture:
         """One frame as a picture: see :func:`sorter.read_picture`. Raises NotFoundError too."""
-        return picture(self.instance(sop_instance_uid), frame=frame, window=window)
+        return read_picture(self.path(sop_instance_uid), frame=frame, window=window)
 
     def volume(self, series_instance_uid: str, *, regularize: bool = False) -> Volume:
         """The one volume of a series: see :func:`sorter.read_volume`. Raises NotFoundError too."""

@@ -10,7 +10,7 @@ from pydicom import Dataset
 from sorter.convert.convert import convert
 from sorter.convert.options import Kind, Options, namespace, orientation
 from sorter.convert.sidecars import gather
-from sorter.picture import Picture, Window, picture
+from sorter.picture import NoPictureError, Picture, Window, picture
 from sorter.show.instance import open_instance
 from sorter.volume import Volume, VolumeError
 from sorter.volume import read as _read_volumes
@@ -48,9 +48,20 @@ def read_picture(path: str | Path, *, frame: int = 0, window: Window = "auto") -
     Raises
     ------
     NoPictureError
-        It has no pixels, no such frame, or cannot be decoded.
+        It has no pixels, no such frame, or cannot be decoded; or the window is none.
     """
-    return picture(read(path), frame=frame, window=window)
+    return picture(read(path), frame=frame, window=_checked(window))
+
+
+def _checked(window: object) -> Window:
+    """The window; a list of two counts as a pair, and no other word than ``auto`` as one."""
+    if window is None:
+        return None
+    if isinstance(window, str) and window == "auto":
+        return "auto"
+    if isinstance(window, tuple | list) and len(window) == 2:
+        return (window[0], window[1])
+    raise NoPictureError('a window is "auto", (center, width) or None')
 
 
 def read_volumes(paths: str | Path | Iterable[str | Path], *, regularize: bool = False) -> list[Volume]:

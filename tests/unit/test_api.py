@@ -97,6 +97,17 @@ def test_a_picture_is_an_array(archive):
     assert (shown.shape, shown.dtype) == ((8, 8), np.uint8)
 
 
+def test_a_window_may_be_a_list(archive):
+    as_list, as_tuple = (archive.picture(INSTANCE, window=kind((-998, 1))) for kind in (list, tuple))
+    assert as_list.tolist() == as_tuple.tolist()
+
+
+@pytest.mark.parametrize("window", ["bone", "range", (40,), [1, 2, 3], 400])
+def test_what_is_no_window_is_an_error_and_not_another_window(archive, window):
+    with pytest.raises(sorter.NoPictureError, match="a window is"):
+        archive.picture(INSTANCE, window=window)
+
+
 def test_notebooks_get_a_table_in_which_no_value_is_markup(archive):
     table = archive.studies()._repr_html_()
     assert ("<td>&lt;b&gt;x&lt;/b&gt;</td>" in table, "<b>" in table) == (True, False)
