@@ -17,6 +17,7 @@ from sorter.config import Config
 from sorter.errors import ArchiveError, ArchiveFullError, ConfigError, IndexUnusableError
 from sorter.index import Index, sqlite_file
 from sorter.index.draft import BESIDE, draft_of, leftovers
+from sorter.index.engine import MENDED_BY
 from sorter.intake import Intake
 from sorter.organizer.lease import DaemonLease, RunsLease
 from sorter.organizer.tree import trouble
@@ -33,7 +34,7 @@ def backup(config: Config, target: Path) -> int:
     ConfigError
         The target exists, or the index is no SQLite file.
     IndexUnusableError
-        There is no index, or it cannot be read.
+        There is no index, it cannot be read, or it is damaged: a backup is checked before it has its name.
     ArchiveFullError, ArchiveError
         The target cannot be written.
     """
@@ -62,6 +63,8 @@ def _copy(source: Path, draft: Path) -> None:
         with contextlib.closing(reader), contextlib.closing(sqlite3.connect(draft)) as writer:
             reader.backup(writer)
             writer.execute("PRAGMA journal_mode = DELETE")  # one file, readable where nothing can be written
+            if writer.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+                raise IndexUnusableError(f"the index is damaged, and no backup was made. {MENDED_BY}")
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorname", type(error).__name__)
         if code == "SQLITE_FULL":

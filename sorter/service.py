@@ -46,6 +46,7 @@ class _Heartbeat(threading.Thread):
         self._done, self._at_once = threading.Event(), threading.Event()
         self._began = time.monotonic()
         self._waits: dict[str, Any] = {}
+        self._written = True
 
     def run(self) -> None:
         while True:
@@ -55,8 +56,11 @@ class _Heartbeat(threading.Thread):
                     notify("WATCHDOG=1")
                 notify(f"STATUS={_line(report)}")
                 status.write(self._root, report)
+                self._written = True
             except (OSError, SorterError) as error:
-                log.get().warning("status_not_written", exception=log.describe(error))
+                if self._written:  # told once: a full disk would fill the log too
+                    log.get().warning("status_not_written", exception=log.describe(error))
+                self._written = False
             at_work = self.served is not None and self.served.state == "working"
             self._at_once.wait(HEARTBEAT_AT_WORK if at_work else HEARTBEAT)
             self._at_once.clear()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -26,6 +26,10 @@ _FULL = {
     "SQLITE_IOERR_SHMSIZE": "no space left for the index, or its disk fails",
 }
 _NETWORK = ("nfs", "cifs", "smb", "9p", "ceph", "fuse", "gluster", "lustre", "gpfs", "afs", "virtiofs")
+MENDED_BY = (
+    "Nothing is lost: the archive is the truth. Stop sorter and run `sorter reindex`, or restore a backup "
+    "(docs/recovery.md)"
+)
 WRITE = "sorter_write"  # execution option of a connection that is going to write
 
 
@@ -70,12 +74,39 @@ def sqlite_file(location: str | Path) -> Path:
     return Path(url.database)
 
 
+def in_place(location: str | Path) -> Callable[[], None]:
+    """A check that the SQLite file which is open now still has its name; none for other databases.
+
+    Raises
+    ------
+    IndexUnusableError
+        From the check: it was removed or replaced, and what is written to it now would be lost.
+    """
+    if isinstance(location, str) and make_url(location).get_backend_name() != "sqlite":
+        return lambda: None
+    path = sqlite_file(location)
+    opened = path.stat()
+
+    def check() -> None:
+        try:
+            if os.path.samestat(opened, path.stat()):
+                return
+        except OSError:
+            pass
+        raise IndexUnusableError(f"the index was removed or replaced while it was in use. {MENDED_BY}")
+
+    return check
+
+
 def _sqlite(database: str, *, read_only: bool) -> Engine:
     if database in ("", ":memory:"):
         raise ConfigError("index: an SQLite URL must name a file")
     path = os.path.abspath(database)
     if read_only and not Path(path).exists():
-        raise IndexUnusableError(f"there is no index at {path}: nothing was archived there yet")
+        raise IndexUnusableError(
+            f"there is no index at {path}: nothing was archived there yet; or it is gone, then run "
+            "`sorter reindex`, or restore a backup"
+        )
     uri = f"file:{quote(path)}?mode={_read_mode(path) if read_only else 'rwc'}"
 
     def connect() -> sqlite3.Connection:
@@ -146,10 +177,7 @@ def guarded() -> Iterator[None]:
         if code in _FULL:
             raise ArchiveFullError(_FULL[code]) from None
         if code in ("SQLITE_NOTADB", "SQLITE_CORRUPT") or str(code).startswith("SQLITE_CORRUPT"):
-            raise IndexUnusableError(
-                f"the index is damaged ({code}). Nothing is lost: the archive is the truth. Stop sorter and "
-                "run `sorter reindex`, or restore a backup (docs/recovery.md)"
-            ) from None
+            raise IndexUnusableError(f"the index is damaged ({code}). {MENDED_BY}") from None
         kind = IndexBusyError if str(code).startswith("SQLITE_BUSY") else IndexUnusableError
         raise kind(f"the index cannot be used ({code})") from None
 

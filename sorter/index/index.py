@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, bindparam, func, select
 from sorter.index import counts
 from sorter.index import find as finding
 from sorter.index.chain import open_batch, seal
-from sorter.index.engine import WRITE, bring_up_to_date, guarded, make_engine
+from sorter.index.engine import WRITE, bring_up_to_date, guarded, in_place, make_engine
 from sorter.index.ledger import NOT_FINAL, Word, final_words, record_sources, rows_of
 from sorter.index.levels import lookup_instances, lookup_levels, record_instances
 from sorter.index.names import storable
@@ -31,6 +31,7 @@ class Index:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._in_place: Callable[[], None] = lambda: None
 
     @classmethod
     def open(cls, location: str | Path, *, read_only: bool = False) -> Index:
@@ -48,7 +49,9 @@ class Index:
         engine = make_engine(location, read_only=read_only)
         with guarded():
             bring_up_to_date(engine, read_only=read_only)
-        return cls(engine)
+        index = cls(engine)
+        index._in_place = in_place(location)
+        return index
 
     def close(self) -> None:
         """Close all connections."""
@@ -157,11 +160,7 @@ class Index:
             return
         stored = [one for one in final if one.kind is Kind.STORED and one.instance]
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        with (
-            guarded(),
-            self._engine.connect().execution_options(**{WRITE: True}) as connection,
-            connection.begin(),
-        ):
+        with self.writing() as connection:
             batch = open_batch(connection, kind, now)
             new = record_instances(connection, stored, places, path_keys, now) if stored else {}
             record_sources(connection, final, now, batch, new)
@@ -194,3 +193,4 @@ class Index:
             connection.begin(),
         ):
             yield connection
+            self._in_place()

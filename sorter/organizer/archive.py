@@ -46,7 +46,7 @@ class Archive:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        with trouble("open the archive"):
+        with trouble(f"open the archive {root}"):
             _check_owner(root)
             for folder in ("staging", "quarantine"):
                 make_root(root / META / folder)

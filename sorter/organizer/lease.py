@@ -23,7 +23,7 @@ class DaemonLease:
     """Held for the life of a daemon: one daemon an archive, and the way to see whether one runs."""
 
     def __init__(self, root: Path) -> None:
-        with trouble("open the archive"):
+        with trouble(f"open the archive {root}"):
             make_root(root / META)
             self._fd = open_lock(root / META / "daemon.lock")
         give_up = time.monotonic() + _PATIENCE
@@ -71,7 +71,7 @@ class RunsLease:
 
     def __init__(self, root: Path, *, alone: bool = False) -> None:
         path = root / META / "runs.lock"
-        with trouble("open the archive"):
+        with trouble(f"open the archive {root}"):
             self._fd = open_lock(path)
         if _locked(self._fd, fcntl.LOCK_EX if alone else fcntl.LOCK_SH):
             return

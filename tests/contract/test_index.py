@@ -5,6 +5,7 @@ SORTER_TEST_POSTGRES=postgresql+psycopg://user@/database?host=/run/postgresql na
 """
 
 import os
+from contextlib import closing
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -228,6 +229,18 @@ def test_a_failed_batch_leaves_nothing(index):
         record(index, outcome(header(9, study=9, patient="P9")), outcome(header(1), candidate("again")))
     assert index.counts() == before
     assert index.lookup([header(9, study=9, patient="P9")]).patients == {}
+
+
+@pytest.mark.parametrize("change", [lambda path: path.unlink(), lambda path: path.rename(f"{path}.old")])
+def test_nothing_is_recorded_in_a_file_that_has_lost_its_name(tmp_path, change):
+    """A daemon would go on for weeks, and all its rows be gone with its last descriptor."""
+    path = tmp_path / "index.sqlite"
+    with closing(Index.open(path)) as index:
+        record(index, outcome(header(1)))
+        change(path)
+        with pytest.raises(IndexUnusableError, match="removed or replaced"):
+            record(index, outcome(header(2)))
+        assert index.counts()["instances"] == 1
 
 
 def test_an_interrupted_batch_leaves_nothing(index, monkeypatch):

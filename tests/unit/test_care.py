@@ -47,6 +47,19 @@ def test_a_backup_holds_every_row(config, tmp_path):
     assert rows(tmp_path / "copy.sqlite") == rows(config.index_location)
 
 
+def test_a_damaged_index_gives_no_backup(config, tmp_path):
+    """Its rows read well, and would be missed only when the backup is needed."""
+    path = config.index_location
+    rootpage = rows(path, "SELECT rootpage FROM sqlite_master WHERE name = 'ix_instances_series_fk'")[0][0]
+    size = rows(path, "PRAGMA page_size")[0][0]
+    with path.open("r+b") as file:
+        file.seek((rootpage - 1) * size)
+        file.write(b"\0" * size)
+    with pytest.raises(IndexUnusableError, match="the index is damaged"):
+        backup(config, tmp_path / "copy.sqlite")
+    assert list(tmp_path.glob("*copy.sqlite*")) == []
+
+
 def test_a_backup_never_replaces_a_file(config, tmp_path):
     target = drop(tmp_path, "copy.sqlite", b"mine")
     with pytest.raises(ConfigError):

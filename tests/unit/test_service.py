@@ -1,5 +1,6 @@
 """The heartbeat: from before the archive is opened; who waits for a turn is alive and says for whom."""
 
+import errno
 import fcntl
 import os
 import threading
@@ -80,6 +81,36 @@ def test_that_it_watches_is_reported_at_once_and_not_at_the_next_beat(tmp_path, 
         wake.set()
         daemon.join(15)
     assert not daemon.is_alive()
+
+
+@pytest.mark.usefixtures("quick")
+def test_that_the_status_cannot_be_written_is_told_once_until_it_can(tmp_path, monkeypatch):
+    """A full disk would fill the log too."""
+    served = config(tmp_path)
+    Intake(served).close()
+    real, full, tried = status.write, threading.Event(), []
+
+    def write(root, state):
+        tried.append(full.is_set())
+        if full.is_set():
+            raise OSError(errno.ENOSPC, "full")
+        real(root, state)
+
+    monkeypatch.setattr(status, "write", write)
+    with capture_logs() as lines:
+        heartbeat = service._Heartbeat(served)
+        full.set()
+        heartbeat.start()
+        try:
+            wait_for(lambda: tried.count(True) > 3)
+            full.clear()
+            wait_for(lambda: tried[-1] is False)
+            full.set()
+            again = len(tried)
+            wait_for(lambda: len(tried) > again + 3)
+        finally:
+            heartbeat.stop()
+    assert [line["event"] for line in lines] == ["status_not_written"] * 2
 
 
 def test_an_opening_that_hangs_for_another_reason_is_not_healthy_for_ever(tmp_path, monkeypatch):
