@@ -17,7 +17,7 @@ from sorter.adopt import adopt
 from sorter.auditlog import AuditTrail
 from sorter.config import Config
 from sorter.errors import ConfigError
-from sorter.intake import Batches, Intake, Tally
+from sorter.intake import Batches, Intake, Tally, check_index_is_there
 from sorter.model import Candidate, Kind, Outcome, Reason, Refused
 from sorter.observer.listing import Listing, look, no_words
 from sorter.observer.settle import Settler, quiet_by_clock
@@ -239,6 +239,8 @@ def backfill(
         A path does not exist, or the archive or the index cannot be used.
     """
     check_paths(config, paths)
+    if paths:  # else the files in the archive are adopted before any other is looked at
+        check_index_is_there(config)
     with contextlib.ExitStack() as stack:
         intake = stack.enter_context((Rehearsal if dry_run else Intake)(config, workers=workers))
         intake.archive.sweep()

@@ -9,7 +9,7 @@ from inline import config, inline, rows
 from support import bundled, dicom, drop, tree
 
 from sorter import rescan as module
-from sorter.errors import ArchiveFullError, ConfigError
+from sorter.errors import ArchiveFullError, ConfigError, IndexUnusableError
 from sorter.intake import Batches, Intake
 from sorter.model import Kind, Reason
 from sorter.rescan import Rescan, backfill, check_paths, estimate
@@ -148,6 +148,18 @@ def test_a_path_in_the_drop_folder_that_is_given_by_hand_stays(tmp_path):
     file = drop(tmp_path / "in", "a", dicom())
     backfill(config(tmp_path, retire="delete"), [file])
     assert file.exists()
+
+
+def test_given_paths_begin_no_empty_index_where_the_old_one_is_lost(tmp_path):
+    """Status and daemon say that it is gone; the empty one would hide that, and every known instance."""
+    drop(tmp_path / "in", "a", dicom())
+    served = config(tmp_path)
+    backfill(served)
+    served.index_location.unlink()
+    with pytest.raises(IndexUnusableError, match="sorter reindex"):
+        backfill(served, [tmp_path / "in"])
+    assert not served.index_location.exists()
+    assert (backfill(served).adopted, served.index_location.exists()) == (1, True)
 
 
 def test_with_given_paths_the_drop_folders_are_left_alone(tmp_path):
