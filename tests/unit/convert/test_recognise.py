@@ -70,7 +70,7 @@ KNOWN = [
     (bmp(124), Format.BMP),
     (zipped(), Format.ZIP),
     (zipped(()), Format.ZIP),
-    (gzip.compress(b"x"), Format.GZIP),
+    (gzip.compress(b"x", mtime=0), Format.GZIP),
     (bz2.compress(b"x"), Format.BZIP2),
     (lzma.compress(b"x"), Format.XZ),
     *((tarred(form), Format.TAR) for form in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)),
