@@ -15,6 +15,8 @@ from pathlib import Path
 
 from support import tree
 
+from sorter.index import Index
+
 META = ".sorter"
 FINAL_ONCE_STORED = frozenset(("stored", "duplicate"))  # what was adopted is, for its source, a duplicate
 
@@ -37,7 +39,7 @@ class Work:
 
     folder: Path
     sources: dict[str, bytes]
-    leftovers: dict[str, bytes] = field(default_factory=dict)  # in the archive, before the first run
+    leftovers: dict[str, bytes] = field(default_factory=dict)  # in the archive, before the run
     links: dict[str, str] = field(default_factory=dict)  # planted symlinks: path in the archive -> target
 
     def __post_init__(self):
@@ -51,6 +53,9 @@ class Work:
             path = self.archive / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.symlink_to(target)
+        if self.leftovers or self.links:  # the archive is in use: without an index, nothing would touch it
+            (self.archive / META).mkdir(mode=0o700)
+            Index.open(self.archive / META / "index.sqlite").close()
         self.times = {name: self._time(name) for name in self.sources}
 
     def _time(self, name):

@@ -66,7 +66,7 @@ class Recording:
         held = set(_digests(work.folder))
         if course.foreign:
             disk.step("somebody puts files into the archive")
-            disk.unsettle(disk.find(work.archive))
+            disk.unsettle(disk.find(work.archive), but=[META])
         line = course.command if earlier is None else course.again[-1]
         with _ended(work, course.until if earlier is None else None):
             done = command(sorter, work, course, line, trace=TRACE)

@@ -141,9 +141,11 @@ class Disk:
             if mine and change.end < start and change.synced is None:
                 change.synced = len(self.steps) - 1
 
-    def unsettle(self, node):
-        """Count all below a folder as put there a moment ago: none of it is durable."""
+    def unsettle(self, node, but=()):
+        """Count all below a folder as put there a moment ago: none of it is durable, ``but`` some entries."""
         for name, target in node.entries.items():
+            if name in but:
+                continue
             self.changes.append(Change(node, "entry", len(self.steps) - 1, -1, name=name, target=target))
             if target.kind == "folder":
                 self.unsettle(target)
@@ -152,7 +154,7 @@ class Disk:
                 self.changes.append(
                     Change(target, "write", len(self.steps) - 1, -1, 0, bytes(target.content))
                 )
-        node.first_entries = {}
+        node.first_entries = {name: node.entries[name] for name in but}
 
     # -- what a cut leaves ------------------------------------------------------------------------------
 
