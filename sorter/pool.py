@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import resource_tracker
+from multiprocessing.process import BaseProcess
 from typing import Any
 from weakref import WeakSet
 
@@ -65,6 +66,7 @@ class Pool:
     def __init__(self, *, count: int, memory_mb: int, seconds: float) -> None:
         self.count, self._memory_mb, self._seconds = count, memory_mb, seconds
         self._pool: ProcessPool | None = None
+        self._processes: set[BaseProcess] = set()  # those that were started with it
         self._tasks: WeakSet[ProcessFuture[Any]] = WeakSet()
         self._broken = 0
         self.stopping: Callable[[], bool] = lambda: False
@@ -87,6 +89,8 @@ class Pool:
         """Stop at once, whatever runs."""
         if self._pool is not None:
             self._pool.stop()  # type: ignore[no-untyped-call]
+            for process in self._processes:  # joining removes first what a process looks for as it starts
+                process.terminate()
             self._pool.join()
             self._pool = None
 
@@ -103,10 +107,12 @@ class Pool:
             # Workers inherit the mask: Control-C at a terminal reaches them too, even while they still start.
             resource_tracker.ensure_running()  # its start would lift the mask
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            others = set(multiprocessing.active_children())
             try:
                 assert self._pool.active  # asking starts it
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
+                self._processes = set(multiprocessing.active_children()) - others
         return self._pool
 
     def _task(self, function: Callable[..., Any], *args: Any, size: int) -> ProcessFuture[Any]:

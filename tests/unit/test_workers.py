@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import spawn
 from pathlib import Path
 
 import misbehaving
 import pytest
+from pebble.pool import process as pebble_process
 from support import ROOT, bundled, dicom, drop
 
 from sorter import pool as pool_module
@@ -140,6 +142,19 @@ def test_resting_or_closing_twice_is_no_error(recipe, tmp_path):
     pool.rest()
     pool.close()
     pool.close()
+
+
+def test_a_worker_that_still_starts_ends_without_a_word(monkeypatch, tmp_path, capfd):
+    """It looks for the pool's semaphores, which the end removes; it told that with half a traceback."""
+    slow = drop(tmp_path, "python", f'#!/bin/sh\nsleep 0.5\nexec {sys.executable} "$@"\n'.encode())
+    slow.chmod(0o755)
+    monkeypatch.setattr(spawn, "_python_exe", os.fsencode(slow))
+    stop = pebble_process.stop_process
+    monkeypatch.setattr(pebble_process, "stop_process", lambda process: [time.sleep(2), stop(process)])
+    pool = Workers(count=1, memory_mb=512, seconds=60)
+    pool.warm_up()
+    pool.close()
+    assert capfd.readouterr().err == ""
 
 
 def test_trouble_with_the_archive_comes_out_of_a_worker_as_it_is(pool, tmp_path):
