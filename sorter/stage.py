@@ -14,6 +14,7 @@ from sorter.errors import ArchiveError
 from sorter.job import Job
 from sorter.log import describe
 from sorter.model import Candidate, Expanded, Header, Instance, Kind, Pixels, Reason, Refused, Staged
+from sorter.organizer.staging import WriteBehind
 from sorter.organizer.tree import trouble
 from sorter.parser.elements import Dataset, Unparsable, walk
 from sorter.parser.encapsulation import release
@@ -42,10 +43,15 @@ def stage(job: Job) -> list[Staged | Refused | Expanded | Begun]:
     ArchiveError
         The archive cannot take the bytes.
     """
-    return [_stage(one, f"{job.prefix}{number}", job) for number, one in enumerate(job.candidates)]
+    with WriteBehind(job.staging) as behind:
+        return [
+            _stage(one, f"{job.prefix}{number}", job, behind) for number, one in enumerate(job.candidates)
+        ]
 
 
-def _stage(candidate: Candidate, name: str, job: Job) -> Staged | Refused | Expanded | Begun:
+def _stage(
+    candidate: Candidate, name: str, job: Job, behind: WriteBehind
+) -> Staged | Refused | Expanded | Begun:
     source: Source | None = None
     try:
         if candidate.name == TEMPLATE and job.wanted.converts:
@@ -54,7 +60,7 @@ def _stage(candidate: Candidate, name: str, job: Job) -> Staged | Refused | Expa
             candidate, name, job.staging, sync=job.sync,
             opens=lambda head: job.wanted.form(head, len(head), candidate.folder) is not None,
         )  # fmt: skip
-        return _instance(candidate, source, name, job)
+        return _instance(candidate, source, name, job, behind)
     except ArchiveError:
         raise
     except Exception as error:  # noqa: BLE001 - the worker's edge: 8 and more types escape a damaged header
@@ -121,7 +127,9 @@ def _partial_header(error: Unparsable) -> Header:
         return Header()
 
 
-def _instance(candidate: Candidate, source: Source, name: str, job: Job) -> Staged | Begun:
+def _instance(
+    candidate: Candidate, source: Source, name: str, job: Job, behind: WriteBehind
+) -> Staged | Begun:
     dataset = walk(source.data, wanted_tags(job.keywords))
     release(source.data, 0, len(source.data))
     if is_dicomdir(dataset):
@@ -147,7 +155,7 @@ def _instance(candidate: Candidate, source: Source, name: str, job: Job) -> Stag
     elif source.name:
         name = source.name
     else:
-        job.staging.write(name, [source.data[:]], sync=job.sync)
+        behind.write(name, source.data[:], sync=job.sync)
     return Staged(candidate, instance, name, source.outer_sha256)
 
 

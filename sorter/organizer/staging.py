@@ -7,9 +7,11 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
+from sorter.organizer.direct import DIRECT_FROM, write_all
 from sorter.organizer.tree import syncfs, trouble
 
 # Archived files are read-only from the start: a published file never changes.
@@ -20,6 +22,7 @@ LANES = 16
 _FICLONE = 0x40049409
 _NO_CLONES = (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS)
 _copied: set[tuple[int, str]] = set()  # (device, staging folder): between these no file can be cloned
+_BEHIND = 8 << 20  # the most that is kept in memory while it is written
 _CREATE = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -49,7 +52,7 @@ class Staging:
             try:
                 size = 0
                 for chunk in chunks:
-                    size += _write_all(fd, chunk)
+                    size += write_all(fd, chunk)
                 _make_durable(fd, sync)
             except BaseException:
                 self.discard(name)
@@ -133,8 +136,34 @@ def _make_durable(fd: int, sync: bool) -> None:
         os.fsync(fd)
 
 
-def _write_all(fd: int, data: bytes) -> int:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
-    return len(data)
+class WriteBehind:
+    """Writes one staged file while its caller reads the next; all are written when the block ends.
+
+    Raises what :meth:`Staging.write` raises, at the next write or at the end of the block.
+    """
+
+    def __init__(self, staging: Staging) -> None:
+        self._staging = staging
+        self._thread = ThreadPoolExecutor(1, "write")  # which starts none before there is something to write
+        self._writing: Future[int] | None = None
+
+    def write(self, name: str, data: bytes, *, sync: bool) -> None:
+        """Write a new staged file: behind, where that waits for the disk and ``data`` may wait with it."""
+        self._wait()
+        if DIRECT_FROM <= len(data) <= _BEHIND:
+            self._writing = self._thread.submit(self._staging.write, name, [data], sync=sync)
+        else:
+            self._staging.write(name, [data], sync=sync)
+
+    def _wait(self) -> None:
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._thread.shutdown()
+        if kind is None:
+            self._wait()

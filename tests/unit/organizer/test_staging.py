@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from sorter.errors import ArchiveError, ArchiveFullError
-from sorter.organizer.staging import Staging
+from sorter.organizer.direct import DIRECT_FROM
+from sorter.organizer.staging import Staging, WriteBehind
 
 
 @pytest.fixture
@@ -101,3 +102,31 @@ def test_discarding_what_is_not_there_is_no_error(staging):
 
 def test_it_travels_to_a_worker(staging):
     assert pickle.loads(pickle.dumps(staging)) == staging
+
+
+def test_what_is_written_behind_is_there_when_the_block_ends(staging):
+    large = os.urandom(DIRECT_FROM + 5)
+    with WriteBehind(staging) as behind:
+        for number in range(3):
+            behind.write(f"large{number}", large, sync=number == 1)
+            behind.write(f"small{number}", b"s", sync=False)
+    assert {Path(staging.path(name)).read_bytes() for name in staging.found("large")} == {large}
+    assert len(staging.found("small")) == 3
+
+
+@pytest.mark.parametrize("last", [b"small", bytes(DIRECT_FROM)])
+def test_trouble_with_a_write_behind_comes_with_the_next_or_at_the_end(staging, last):
+    staging.write("taken", [b"first"], sync=False)
+    with pytest.raises(ArchiveError, match="stage a file: File exists"), WriteBehind(staging) as behind:
+        behind.write("taken", bytes(DIRECT_FROM), sync=False)
+        behind.write("a", last, sync=False)
+    with pytest.raises(ArchiveError, match="stage a file: File exists"), WriteBehind(staging) as behind:
+        behind.write("b", last, sync=False)
+        behind.write("taken", bytes(DIRECT_FROM), sync=False)
+
+
+def test_the_end_for_another_reason_still_waits_for_what_is_being_written(staging):
+    with pytest.raises(KeyError), WriteBehind(staging) as behind:
+        behind.write("a", bytes(DIRECT_FROM), sync=False)
+        raise KeyError
+    assert Path(staging.path("a")).stat().st_size == DIRECT_FROM
