@@ -10,17 +10,17 @@ import secrets
 from typing import TYPE_CHECKING
 
 from sorter.convert.naming import TEMPLATE
+from sorter.decoding import decoded
 from sorter.errors import ArchiveError
 from sorter.job import Job
 from sorter.log import describe
 from sorter.model import Candidate, Expanded, Header, Instance, Kind, Pixels, Reason, Refused, Staged
 from sorter.organizer.staging import WriteBehind
-from sorter.organizer.tree import trouble
 from sorter.parser.elements import Dataset, Unparsable, walk
 from sorter.parser.encapsulation import release
 from sorter.parser.header import check_uids, is_dicomdir, read_header, wanted_tags
-from sorter.reading import check_unchanged, map_path, map_staged, read, unreadable
-from sorter.sharing import DIED, Begun, begin, digest, make_durable, native_instance
+from sorter.reading import check_unchanged, map_path, read, unreadable
+from sorter.sharing import Begun, begin, digest
 from sorter.source import Refusal, Source
 from sorter.unpack.beside import is_sidecar
 
@@ -149,7 +149,7 @@ def _instance(
     if dataset.pixel_data is not None and dataset.transfer_syntax_uid not in _NATIVE:
         if begun := begin(candidate, source, dataset, instance, name=name, job=job):
             return begun
-        instance = _decoded(instance, dataset, name, job)
+        instance = decoded(instance, dataset, name, job, behind)
     if instance.pixels is Pixels.TRANSCODED:
         _drop_raw(source, job)
     elif source.name:
@@ -157,28 +157,6 @@ def _instance(
     else:
         behind.write(name, source.data[:], sync=job.sync)
     return Staged(candidate, instance, name, source.outer_sha256)
-
-
-def _decoded(instance: Instance, dataset: Dataset, name: str, job: Job) -> Instance:
-    """The instance with native pixels, its bytes staged under ``name``; or as it came, with the reason."""
-    from sorter.parser.pixels import Kept, plan, transcode, verify  # noqa: PLC0415 - numpy only when needed
-
-    try:
-        if plan(dataset, job.families) is not Pixels.TRANSCODED:
-            return instance
-        if not job.decode:
-            raise Kept(Pixels.KEPT_DECODER_CRASHED, DIED)
-        # Closing writes what is still buffered, so it too is trouble with the archive, not with the file.
-        with trouble("stage a decoded file"), job.staging.create(name) as out:
-            pixel_sha256 = transcode(dataset, out, source_sha256=instance.source_sha256)
-            out.flush()
-            make_durable(out.fileno(), job)
-        native = map_staged(job.staging, name)
-        verify(native, pixel_sha256)
-    except Kept as kept:
-        job.staging.discard(name)
-        return instance._replace(pixels=kept.state, note=kept.note)
-    return native_instance(instance, native, pixel_sha256, job)
 
 
 def _drop_raw(source: Source, job: Job) -> None:
@@ -281,7 +259,8 @@ def _kept(instance: Instance, dataset: Dataset, like: Job | None) -> Instance:
         # Decodable in principle, and yet kept: why is not known.
         return instance._replace(pixels=Pixels.KEPT_UNDECODABLE if pixels is Pixels.TRANSCODED else pixels)
     name = f"{like.prefix}{secrets.token_hex(8)}"
-    found = _decoded(instance, dataset, name, like)
+    with WriteBehind(like.staging) as behind:
+        found = decoded(instance, dataset, name, like, behind)
     if found.pixels is not Pixels.TRANSCODED:
         return found
     like.staging.discard(name)  # it could be decoded, so it was not asked for when it came

@@ -34,13 +34,18 @@ class _Own(threading.local):
 _own = _Own()
 
 
-def write_all(fd: int, data: bytes | memoryview) -> int:
+def write_all(fd: int, data: bytes | memoryview, *, cached: bool = False) -> int:
     """Write all of ``data`` where the file stands, as much as pays past the page cache; returns its length.
 
     Nothing is durable yet. Raises OSError.
+
+    Parameters
+    ----------
+    cached
+        Whether it is to be in the page cache.
     """
     view = memoryview(data)
-    if len(view) >= DIRECT_FROM and _suits(fd):
+    if len(view) >= DIRECT_FROM and not cached and _suits(fd):
         view = view[_past_the_cache(fd, view) :]
     while view:
         view = view[os.write(fd, view) :]
@@ -56,7 +61,11 @@ def _suits(fd: int) -> bool:
 
 def _past_the_cache(fd: int, view: memoryview) -> int:
     """Write whole blocks as long as that goes well; returns how many bytes were written."""
-    flags, done, area = fcntl.fcntl(fd, fcntl.F_GETFL), 0, _own.area
+    flags, done = fcntl.fcntl(fd, fcntl.F_GETFL), 0
+    try:
+        area = _own.area
+    except (OSError, MemoryError):
+        return 0  # a worker may be near its limit
     try:
         fcntl.fcntl(fd, fcntl.F_SETFL, flags | os.O_DIRECT)
         while (size := min(_AREA, len(view) - done) // _BLOCK * _BLOCK) and done % _BLOCK == 0:

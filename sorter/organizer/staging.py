@@ -22,7 +22,7 @@ LANES = 16
 _FICLONE = 0x40049409
 _NO_CLONES = (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS)
 _copied: set[tuple[int, str]] = set()  # (device, staging folder): between these no file can be cloned
-_BEHIND = 8 << 20  # the most that is kept in memory while it is written
+_BEHIND = 32 << 20  # the most that is kept in memory while it is written
 _CREATE = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -39,8 +39,13 @@ class Staging:
         """The absolute path of a staged file."""
         return f"{self.folder}/{name}"
 
-    def write(self, name: str, chunks: Iterable[bytes], *, sync: bool) -> int:
+    def write(self, name: str, chunks: Iterable[bytes], *, sync: bool, read_again: bool = False) -> int:
         """Write a new staged file; returns its size in bytes.
+
+        Parameters
+        ----------
+        read_again
+            Whether that is soon, so that it is kept in the page cache.
 
         Raises
         ------
@@ -52,7 +57,7 @@ class Staging:
             try:
                 size = 0
                 for chunk in chunks:
-                    size += write_all(fd, chunk)
+                    size += write_all(fd, chunk, cached=read_again)
                 _make_durable(fd, sync)
             except BaseException:
                 self.discard(name)
@@ -151,9 +156,10 @@ class WriteBehind:
         """Write a new staged file: behind, where that waits for the disk and ``data`` may wait with it."""
         self._wait()
         if DIRECT_FROM <= len(data) <= _BEHIND:
-            self._writing = self._thread.submit(self._staging.write, name, [data], sync=sync)
-        else:
-            self._staging.write(name, [data], sync=sync)
+            with contextlib.suppress(RuntimeError):  # no memory for a thread
+                self._writing = self._thread.submit(self._staging.write, name, [data], sync=sync)
+                return
+        self._staging.write(name, [data], sync=sync)
 
     def _wait(self) -> None:
         writing, self._writing = self._writing, None

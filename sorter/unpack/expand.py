@@ -85,9 +85,8 @@ class _Hold:
 
     def add(self, path: str, chunks: Iterator[bytes]) -> None:
         held = f"{self.name}~{len(self.members)}"
-        size = self.staging.write(
-            held, self.counted(chunks), sync=False
-        )  # a member is synced when it is staged
+        # A member is synced when it is staged.
+        size = self.staging.write(held, self.counted(chunks), sync=False, read_again=True)
         outer = self.candidate
         folder, _, leaf = f"{outer.path}/{self._names.unique(path)}".rpartition("/")
         member = outer._replace(

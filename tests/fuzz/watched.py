@@ -31,10 +31,10 @@ def _note(what, job, candidate):
 
 def _watched(real):
     @functools.wraps(real)
-    def one(candidate, name, job):
+    def one(candidate, name, job, behind):
         _note("began", job, candidate)
         try:
-            return real(candidate, name, job)
+            return real(candidate, name, job, behind)
         finally:
             _note("ended", job, candidate)
 

@@ -77,6 +77,11 @@ def test_small_data_and_what_follows_a_part_of_a_block_go_through_the_cache(fd, 
     assert [past for past, _ in writes] == [False, False]
 
 
+def test_what_is_to_be_cached_is_cached(fd, suited, writes):
+    write_all(fd, bytes(DIRECT_FROM), cached=True)
+    assert writes == [(False, DIRECT_FROM)]
+
+
 def test_other_file_systems_are_written_as_ever(fd, monkeypatch, writes):
     monkeypatch.setattr(direct, "_DIRECT", frozenset())
     write_all(fd, bytes(DIRECT_FROM))
@@ -124,6 +129,17 @@ def test_short_writes_of_any_length_are_continued(tmp_path_factory, size, least)
             assert content(fd) == data
         finally:
             os.close(fd)
+
+
+def test_without_memory_for_it_all_goes_through_the_cache(fd, suited, writes, monkeypatch):
+    class Full:
+        @property
+        def area(self):
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(direct, "_own", Full())
+    write_all(fd, bytes(DIRECT_FROM))
+    assert writes == [(False, DIRECT_FROM)]
 
 
 def test_threads_do_not_write_each_others_bytes(tmp_path):

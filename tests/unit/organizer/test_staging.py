@@ -3,6 +3,7 @@
 import errno
 import os
 import pickle
+import threading
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,16 @@ def test_trouble_with_a_write_behind_comes_with_the_next_or_at_the_end(staging, 
     with pytest.raises(ArchiveError, match="stage a file: File exists"), WriteBehind(staging) as behind:
         behind.write("b", last, sync=False)
         behind.write("taken", bytes(DIRECT_FROM), sync=False)
+
+
+def test_without_memory_for_a_thread_it_is_written_at_once(staging, monkeypatch):
+    def start(_thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with WriteBehind(staging) as behind:
+        behind.write("a", bytes(DIRECT_FROM), sync=False)
+    assert Path(staging.path("a")).stat().st_size == DIRECT_FROM
 
 
 def test_the_end_for_another_reason_still_waits_for_what_is_being_written(staging):
