@@ -80,6 +80,16 @@ class _Group(click.Group):
         command: click.Command = importlib.import_module(f"sorter.cli.{cmd_name}").command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            import difflib  # noqa: PLC0415 - seldom needed
+
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1, cutoff=0.7)
+            ctx.fail(f"No such command {args[0]!r}." + "".join(f" Did you mean {one!r}?" for one in near))
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(sorted(COMMANDS.items()))
@@ -103,9 +113,10 @@ class _Group(click.Group):
 def _command_first(args: list[str]) -> list[str]:
     """The arguments with the command in front: options may stand on either side of it.
 
-    ``--rescan`` counts as the command ``rescan``; no command at all means ``run``.
+    ``--rescan`` counts as the command ``rescan``; no command at all means ``run``. A word that is no command
+    is left alone, for click to say so.
     """
-    previous = ""
+    previous = stray = ""
     for position, word in enumerate(args):
         if word == "--":
             break
@@ -114,10 +125,12 @@ def _command_first(args: list[str]) -> list[str]:
         is_value = previous.startswith("-") and "=" not in previous and previous not in _FLAGS
         if name in (COMMANDS | _HIDDEN) and not (is_value and word != "--rescan"):
             return [name, *args[:position], *args[position + 1 :]]
+        if not (is_value or word.startswith("-")):
+            stray = stray or word
         previous = word
     if args and (not args[0].startswith("-") or {"-h", "--help", "--version"} & set(args)):
-        return args  # help, or a word that is no command: click says so
-    return ["run", *args]
+        return args
+    return [stray] if stray else ["run", *args]
 
 
 @click.group(

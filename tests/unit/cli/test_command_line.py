@@ -68,6 +68,8 @@ def test_help_imports_nothing_heavy(args):
         (["--help"], ["--help"]),
         (["--version"], ["--version"]),
         (["nonsense"], ["nonsense"]),
+        (["--archive", "a", "nonsense"], ["nonsense"]),
+        (["-q", "nonsense", "more"], ["nonsense"]),
     ],
 )
 def test_options_may_stand_on_either_side_of_the_command(args, expected):
@@ -103,10 +105,18 @@ def run(monkeypatch, capsys, *args):
     return caught.value.code, said.out, said.err
 
 
-def test_an_unknown_command_is_said_plainly(monkeypatch, capsys):
-    status, out, err = run(monkeypatch, capsys, "sort")
+@pytest.mark.parametrize(
+    ("args", "hint"),
+    [
+        (["nonsense"], ""),
+        (["finde"], " Did you mean 'find'?"),
+        (["--archive", "a", "verfy"], " Did you mean 'verify'?"),
+    ],
+)
+def test_an_unknown_command_is_said_plainly_with_the_nearest(monkeypatch, capsys, args, hint):
+    status, out, err = run(monkeypatch, capsys, *args)
     assert (status, out) == (2, "")
-    assert err.splitlines()[-1].startswith("Error: No such command 'sort'")
+    assert err.splitlines()[-1] == f"Error: No such command {args[-1]!r}.{hint}"
 
 
 @pytest.mark.parametrize(
