@@ -2,8 +2,10 @@
 
 import errno
 import fcntl
+import itertools
 import os
 import threading
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -21,6 +23,17 @@ def fd(tmp_path):
     fd = os.open(tmp_path / "a", os.O_CREAT | os.O_RDWR)
     yield fd
     os.close(fd)
+
+
+def clock(monkeypatch, ticks):
+    monkeypatch.setattr(direct, "time", SimpleNamespace(monotonic=ticks.__next__))
+
+
+@pytest.fixture(autouse=True)
+def pace(monkeypatch):
+    """What other tests learned of the disk is forgotten, and how fast it is today does not matter."""
+    monkeypatch.setattr(direct, "_pace", direct._Pace())
+    clock(monkeypatch, itertools.count(step=1e-6))
 
 
 @pytest.fixture
@@ -132,14 +145,35 @@ def test_short_writes_of_any_length_are_continued(tmp_path_factory, size, least)
 
 
 def test_without_memory_for_it_all_goes_through_the_cache(fd, suited, writes, monkeypatch):
-    class Full:
-        @property
-        def area(self):
-            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+    def full(*_args, **_more):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
-    monkeypatch.setattr(direct, "_own", Full())
+    monkeypatch.setattr(direct, "_areas", [])
+    monkeypatch.setattr(direct.mmap, "mmap", full)
     write_all(fd, bytes(DIRECT_FROM))
     assert writes == [(False, DIRECT_FROM)]
+
+
+def past(writes):
+    """Whether each write went past the cache, with how many times in a row."""
+    return [(kind, len(list(group))) for kind, group in itertools.groupby(kind for kind, _ in writes)]
+
+
+def test_a_slow_disk_is_written_through_the_cache_and_asked_again_later(fd, suited, writes, monkeypatch):
+    clock(monkeypatch, itertools.count(step=0.002))
+    for _ in range(direct._PAUSE + 8):
+        write_all(fd, bytes(DIRECT_FROM))
+    (first, slow), (then, pause), (last, _) = past(writes)
+    assert (first, then, last) == (True, False, True)
+    assert (slow, pause) == (6, direct._PAUSE - 1)
+
+
+def test_one_slow_write_says_nothing_of_the_disk(fd, suited, writes, monkeypatch):
+    ticks = itertools.chain([0.0, 0.005], itertools.count(1.0, 1e-5))
+    clock(monkeypatch, ticks)
+    for _ in range(50):
+        write_all(fd, bytes(DIRECT_FROM))
+    assert past(writes) == [(True, 50)]
 
 
 def test_threads_do_not_write_each_others_bytes(tmp_path):
