@@ -57,6 +57,10 @@ SYNCS = {
     ("care.py", "_sync"): ("a backup that was reported is there", "backup", ("power",)),
     ("organizer/outside.py", "copied"): ("a file that was handed out is whole", "export", ("power",)),
 }
+# Every decoded file treated as a large one, which is streamed into staging.
+STREAMED = ("decoding.py", ".length <= IN_MEMORY:", ".length <= 0:")
+# Other words that a sync is only reached with.
+_REACHED_WITH = {("sharing.py", "make_durable"): (STREAMED,)}
 # Syncs of what a daemon does beside bringing files in, and tells nobody of before they are done.
 ELSEWHERE = {
     ("auditlog.py", "append"),
@@ -87,8 +91,10 @@ def syncs():
 def _without_syncs():
     texts = syncs()
     return {
-        f"no sync in {module}, {function}": Mutant(rule, course, ((module, *texts[module, function]),), by)
-        for (module, function), (rule, course, by) in SYNCS.items()
+        f"no sync in {key[0]}, {key[1]}": Mutant(
+            rule, course, ((key[0], *texts[key]), *_REACHED_WITH.get(key, ())), by
+        )
+        for key, (rule, course, by) in SYNCS.items()
     }
 
 
@@ -133,7 +139,7 @@ _SYNC = "            self.tree.sync()\n"
 
 _WRITTEN = """\
                 for chunk in chunks:
-                    size += _write_all(fd, chunk)
+                    size += write_all(fd, chunk, cached=read_again)
 """
 _SYNCED = "                _make_durable(fd, sync)\n"
 _NOTE = """\

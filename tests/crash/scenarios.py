@@ -10,6 +10,8 @@ import pytest
 from pydicom.uid import RLELossless
 from support import dicom
 
+from sorter.organizer.direct import DIRECT_FROM
+
 CANARY = "Zzyzx^Canary"  # a patient's name that must never be seen in any output
 PATIENT = "canary7731"  # and a Patient ID
 SERIES = f"{PATIENT}/20240131/head/series_1"
@@ -49,8 +51,13 @@ def _mine(number, **more):
 
 
 def _small():
-    """Two patients, a series of three, one to decode, a duplicate, a conflict, a truncated file and junk."""
-    files = {f"a/{number}.dcm": _mine(number) for number in (1, 2, 3)}
+    """Two patients, a series of three, one to decode, a duplicate, a conflict, a truncated file and junk.
+
+    The third of the series is written past the page cache, where it has one.
+    """
+    files = {f"a/{number}.dcm": _mine(number) for number in (1, 2)}
+    files["a/3.dcm"] = _mine(3, size=260)
+    assert len(files["a/3.dcm"]) > DIRECT_FROM
     files["b/rle.dcm"] = _encapsulated(1, study=2, patient="P2", pixels=3)
     files["b/duplicate.dcm"] = files["a/1.dcm"]
     files["c/conflict.dcm"] = _mine(2, pixels=7)
