@@ -31,8 +31,9 @@ def decoded(instance: Instance, dataset: Dataset, name: str, job: Job, behind: W
             raise Kept(Pixels.KEPT_DECODER_CRASHED, DIED)
         if read_module(dataset, find_places(dataset)).length <= IN_MEMORY:
             native, pixel_sha256 = _composed(instance, dataset)
-            behind.write(name, native, sync=job.sync)
-            return native_instance(instance, native, pixel_sha256, job)
+            found = native_instance(instance, native, pixel_sha256, job)
+            behind.write(name, native, sync=job.sync)  # last: trouble after it would use the name again
+            return found
         return _streamed(instance, dataset, name, job)
     except Kept as kept:
         return instance._replace(pixels=kept.state, note=kept.note)

@@ -90,6 +90,8 @@ def _past_the_cache(fd: int, view: memoryview) -> int:
             began = time.monotonic()
             with memoryview(area) as whole:
                 written = os.write(fd, whole[:size])
+            if not written:
+                break
             _pace.note(time.monotonic() - began, written)
             done += written
     except OSError as error:

@@ -13,9 +13,10 @@ from types import SimpleNamespace
 import pytest
 from support import bundled, dicom, drop
 
-from sorter import reading, source, stage
+from sorter import decoding, reading, source, stage
 from sorter.errors import ArchiveError, ArchiveFullError
 from sorter.model import Candidate, Kind, Pixels, Reason, Refused, Staged
+from sorter.organizer import staging as staging_module
 from sorter.organizer.staging import Staging
 from sorter.parser.pixels import FAMILIES
 
@@ -148,9 +149,41 @@ def test_without_decoding_native_files_are_staged_as_ever(tmp_path, staging):
     assert run_one(staging, drop(tmp_path, "a", dicom()), decode=False).instance.pixels is Pixels.NATIVE
 
 
+def set_in_memory(monkeypatch, size):
+    """Up to which size sources and native files are held in memory."""
+    monkeypatch.setattr(reading, "IN_MEMORY", size)
+    monkeypatch.setattr(decoding, "IN_MEMORY", size)
+
+
+def test_a_decoded_file_is_the_same_whether_it_was_streamed(staging, monkeypatch):
+    found = []
+    for size in (reading.IN_MEMORY, 100):
+        set_in_memory(monkeypatch, size)
+        one = run_one(staging, bundled("MR_small_RLE.dcm"))
+        found.append((one.instance, staged_bytes(staging, one)))
+        staging.discard(one.name)
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("behind", [1, staging_module.DIRECT_FROM])
+def test_trouble_after_decoding_refuses_the_file_as_it_came(staging, monkeypatch, behind):
+    """Its name in staging is used for what came: nothing may be written there any more."""
+    monkeypatch.setattr(staging_module, "DIRECT_FROM", behind)
+
+    def fail(*_):
+        raise ValueError
+
+    monkeypatch.setattr(decoding, "native_instance", fail)
+    path = bundled("MR_small_RLE.dcm")
+    one = run_one(staging, path)
+    assert verdict(one) == (Kind.REJECTED, Reason.MALFORMED)
+    assert left(staging) == [one.name]
+    assert Path(staging.path(one.name)).read_bytes() == path.read_bytes()
+
+
 @pytest.mark.parametrize("in_memory", [reading.IN_MEMORY, 100])
 def test_one_staged_file_is_left_of_a_transcoded_one(staging, monkeypatch, in_memory):
-    monkeypatch.setattr(reading, "IN_MEMORY", in_memory)
+    set_in_memory(monkeypatch, in_memory)
     one = run_one(staging, bundled("MR_small_RLE.dcm"))
     assert left(staging) == [one.name]
 
@@ -158,7 +191,7 @@ def test_one_staged_file_is_left_of_a_transcoded_one(staging, monkeypatch, in_me
 @pytest.mark.parametrize("in_memory", [reading.IN_MEMORY, 100])
 def test_one_staged_file_is_left_of_one_that_cannot_be_decoded(tmp_path, staging, monkeypatch, in_memory):
     """Frames of garbage: the file is kept as it came, and marked."""
-    monkeypatch.setattr(reading, "IN_MEMORY", in_memory)
+    set_in_memory(monkeypatch, in_memory)
     data = bytearray(bundled("MR_small_RLE.dcm").read_bytes())
     end = data.rindex(b"\xfe\xff\xdd\xe0")  # Sequence Delimitation Item
     start = data.rindex(b"\xfe\xff\x00\xe0", 0, end) + 8
@@ -520,6 +553,7 @@ LARGE = 96 << 20
 BOUNDED = """
 import os, resource, sys
 from sorter.model import Candidate
+from sorter.organizer import staging as staging_module
 from sorter.organizer.staging import Staging
 from sorter.stage import Job, stage
 from sorter.pool import _data_bytes
