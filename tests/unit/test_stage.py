@@ -16,8 +16,7 @@ from support import bundled, dicom, drop
 from sorter import decoding, reading, source, stage
 from sorter.errors import ArchiveError, ArchiveFullError
 from sorter.model import Candidate, Kind, Pixels, Reason, Refused, Staged
-from sorter.organizer import staging as staging_module
-from sorter.organizer.staging import Staging
+from sorter.organizer.staging import Staging, WriteBehind
 from sorter.parser.pixels import FAMILIES
 
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
@@ -165,10 +164,9 @@ def test_a_decoded_file_is_the_same_whether_it_was_streamed(staging, monkeypatch
     assert found[0] == found[1]
 
 
-@pytest.mark.parametrize("behind", [1, staging_module.DIRECT_FROM])
-def test_trouble_after_decoding_refuses_the_file_as_it_came(staging, monkeypatch, behind):
-    """Its name in staging is used for what came: nothing may be written there any more."""
-    monkeypatch.setattr(staging_module, "DIRECT_FROM", behind)
+def test_trouble_after_decoding_refuses_the_file_as_it_came(staging, monkeypatch):
+    """Its name in staging is used for what came: nothing may be under way there."""
+    monkeypatch.setattr(WriteBehind, "write", lambda *_, **__: pytest.fail("written behind"))
 
     def fail(*_):
         raise ValueError
@@ -553,8 +551,7 @@ LARGE = 96 << 20
 BOUNDED = """
 import os, resource, sys
 from sorter.model import Candidate
-from sorter.organizer import staging as staging_module
-from sorter.organizer.staging import Staging
+from sorter.organizer.staging import Staging, WriteBehind
 from sorter.stage import Job, stage
 from sorter.pool import _data_bytes
 path, folder = sys.argv[1:]
