@@ -236,7 +236,7 @@ def _spliced(dataset: Dataset, changes: dict[int, bytes]) -> Iterator[bytes | No
 
 
 def verify(native: Buffer, pixel_sha256: str) -> None:
-    """Prove that the staged file, read back, is whole, says what its pixels are, and holds those decoded.
+    """Prove that the native file, as composed or as staged, is whole, and holds the pixels that were decoded.
 
     Raises
     ------
